@@ -1,0 +1,45 @@
+# The few commands of this project; README and CI use no others.
+PYTHON ?= python3
+VENV := .venv
+READY := $(VENV)/.ready
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+export DVC_NO_ANALYTICS := 1
+
+.PHONY: setup repro test lint experiments readme up-to-date
+
+setup: $(READY)
+
+# Made once, and again when what is to be installed changes; a killed installation leaves no .ready and starts anew.
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "offramp needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version). Try: make PYTHON=python3.12"; exit 2; }
+	@echo "setting up $(VENV) (once, about a minute)"
+	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[pipeline,dev]'
+	@touch $@
+
+repro: $(READY)    ## run what is out of date of the pipeline
+	@offramp check params.yaml
+	@dvc repro
+
+test: $(READY)
+	@python -m pytest
+
+lint: $(READY)
+	@ruff check .
+	@ruff format --check .
+	@mypy
+
+experiments: $(READY)    ## measure again what results/ holds
+	@python experiments/logits_throughput.py
+	@python experiments/fresh_clone.py
+
+readme: $(READY)    ## write the measured numbers into README.md
+	@python -m offramp.report README.md
+
+# Committed results belong to the committed code and parameters: nothing but the always-run stages would run.
+up-to-date: $(READY)
+	@python -m offramp.report --check README.md
+	@plan=$$(dvc repro --dry --allow-missing) || { echo "$$plan"; exit 1; }; \
+	stale=$$(echo "$$plan" | grep "Running stage" | grep -vE "'(inputs|host)'"); \
+	test -z "$$stale" || { echo "out of date, run make repro and commit the results:"; echo "$$stale"; exit 1; }

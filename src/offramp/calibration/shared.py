@@ -1,0 +1,81 @@
+"""Method `shared`: one cutoff for every side exit, as in the BranchyNet literature.
+
+Every cutoff that decides differently on these samples is tried, exactly: as the cutoff rises, a sample moves to an
+earlier exit only where an uncertainty of its own is lower than all of its earlier ones, so accuracy and cost change at
+no more than (exits − 1) points per sample.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from offramp.calibration.choice import Choice
+from offramp.costs import Costs
+from offramp.outcomes import Outcomes
+from offramp.policies import full_network, midway
+from offramp.replay import replay
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class CutoffCurve:
+    """Accuracy and mean cost, each (steps,), of every shared cutoff in [changes[i], changes[i + 1])."""
+
+    changes: Floats
+    accuracy: Floats
+    mean_cost: Floats
+
+
+def shared(outcomes: Outcomes, costs: Costs, target: float) -> Choice:
+    """Return the shared cutoff with the lowest mean cost whose overall accuracy is at least `target`.
+
+    The full network, all side exits disabled, is a candidate too: a cutoff at which hardly anyone leaves costs more.
+    Infeasible when nothing reaches the target; the thresholds are then the most accurate ones (the cheapest of those).
+    """
+    curve = cutoff_curve(outcomes, costs)
+    full = full_network(outcomes.n_exits)
+    full_replay = replay(outcomes, full, costs)
+    accuracy = np.append(curve.accuracy, full_replay.accuracy)
+    mean_cost = np.append(curve.mean_cost, full_replay.mean_cost)
+    meets = np.flatnonzero(accuracy >= target)
+    feasible = len(meets) > 0
+    candidates = meets if feasible else np.flatnonzero(accuracy == accuracy.max())
+    best = candidates[np.lexsort((-accuracy[candidates], mean_cost[candidates]))[0]]
+    thresholds = full if best == len(curve.changes) else (_cutoff(curve, best),) * (outcomes.n_exits - 1) + (math.inf,)
+    if feasible:
+        return Choice(thresholds)
+    nearest = float(accuracy[best])
+    reason = f"no shared cutoff reaches an accuracy of {target:g} on validation; the most accurate reaches {nearest:.4f}"
+    return Choice(thresholds, feasible=False, reason=reason, nearest=nearest)
+
+
+def cutoff_curve(outcomes: Outcomes, costs: Costs) -> CutoffCurve:
+    """Return accuracy and mean cost for every cutoff at which somebody leaves early, all side exits enabled."""
+    cost_at = costs.at_exits([True] * outcomes.n_exits)
+    lowest_before = np.minimum.accumulate(outcomes.uncertainty, axis=1)
+    correct = outcomes.correct[:, -1].astype(np.int64)  # of the exit that a lower cutoff leads to
+    cost = np.full(len(outcomes), cost_at[-1])
+    at: list[Floats] = [np.empty(0)]
+    correct_steps: list[NDArray[np.int64]] = [np.empty(0, np.int64)]
+    cost_steps: list[Floats] = [np.empty(0)]
+    for k in reversed(range(outcomes.n_exits - 1)):
+        value = outcomes.uncertainty[:, k]
+        moves = value < lowest_before[:, k - 1] if k else np.ones(len(outcomes), np.bool_)
+        at.append(value[moves])
+        correct_steps.append(outcomes.correct[moves, k] - correct[moves])
+        cost_steps.append(cost_at[k] - cost[moves])
+        correct[moves], cost[moves] = outcomes.correct[moves, k], cost_at[k]
+    changes, group = np.unique(np.concatenate(at), return_inverse=True)
+    start_correct, start_cost = outcomes.correct[:, -1].sum(), cost_at[-1] * len(outcomes)
+    n_correct = start_correct + np.cumsum(np.bincount(group, np.concatenate(correct_steps), len(changes)))
+    total_cost = start_cost + np.cumsum(np.bincount(group, np.concatenate(cost_steps), len(changes)))
+    return CutoffCurve(changes, n_correct / len(outcomes), total_cost / len(outcomes))
+
+
+def _cutoff(curve: CutoffCurve, step: int) -> float:
+    if step + 1 == len(curve.changes):
+        return math.inf
+    return midway(curve.changes[step], curve.changes[step + 1])

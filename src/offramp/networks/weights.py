@@ -1,0 +1,58 @@
+"""models/network.safetensors: a trained network, complete in one file that holds no code.
+
+The metadata names the network and what defines it, so that reading the file needs no params.yaml.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from offramp.errors import InputError
+from offramp.files import replacing
+from offramp.networks import build
+from offramp.networks.early_exit import EarlyExitNetwork
+
+
+@dataclass(frozen=True)
+class Description:
+    """What defines a trained network: the key of `models`, the network's name and arguments, its images and classes."""
+
+    model: str
+    network: str
+    arguments: dict[str, Any]
+    image_shape: list[int]  # channels, height, width
+    classes: list[str]
+
+    def build(self) -> EarlyExitNetwork:
+        return build(self.network, self.arguments, self.image_shape, len(self.classes))
+
+
+def save_network(path: Path, network: EarlyExitNetwork, description: Description) -> None:
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    with replacing(path) as temporary:
+        save_file(tensors, temporary, metadata={"offramp": json.dumps(asdict(description))})
+
+
+def load_network(path: Path) -> tuple[EarlyExitNetwork, Description]:
+    """Return the network in evaluation mode, and its description. Raises InputError for a missing or foreign file."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+    except FileNotFoundError:
+        raise InputError(f"there is no {path}; run `dvc repro train`") from None
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path} is not a readable safetensors file: {error}") from None
+    if "offramp" not in metadata:
+        raise InputError(f"{path} does not say which network it holds; it was not written by the train stage")
+    description = Description(**json.loads(metadata["offramp"]))
+    network = description.build()
+    try:
+        network.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise InputError(f"{path} does not fit {description.network}: {' '.join(str(error).split())}") from None
+    return network.eval(), description

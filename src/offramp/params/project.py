@@ -1,0 +1,62 @@
+"""All of params.yaml: what `make repro` checks before DVC touches anything."""
+
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import model_validator
+
+from offramp.params.calibration import Calibrate, Uncertainty
+from offramp.params.compute import Compute
+from offramp.params.data import ClutteredDigits, Data, Datasets
+from offramp.params.logits import Logits
+from offramp.params.networks import BranchyNet, Model, Models
+from offramp.params.reading import PARAMS_FILE, Section, Seed, read_yaml, unknown_name, validate
+from offramp.params.sweep import Sweep
+from offramp.params.training import Train
+
+
+class Project(Section):
+    """The whole file. Every section has documented defaults but those that name a data set and a model."""
+
+    seed: Seed = 17
+    compute: Compute = Compute()
+    data: Data
+    datasets: Datasets
+    model: Model
+    models: Models
+    train: Train = Train()
+    logits: Logits = Logits()
+    uncertainty: Uncertainty = Uncertainty()
+    calibrate: Calibrate = Calibrate()
+    sweep: Sweep = Sweep()
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> Self:
+        if self.data.name not in self.datasets:
+            raise unknown_name(self.datasets, self.data.name, "data.name", "datasets")
+        if self.model.name not in self.models:
+            raise unknown_name(self.models, self.model.name, "model.name", "models")
+        return self
+
+    @property
+    def dataset(self) -> ClutteredDigits:
+        return self.datasets[self.data.name]
+
+    @property
+    def network(self) -> BranchyNet:
+        return self.models[self.model.name]
+
+
+def read_project(path: Path = PARAMS_FILE, overrides: dict[str, Any] | None = None) -> Project:
+    """Return the whole of params.yaml, with `overrides` by dotted key. Raises InputError in one line."""
+    raw = read_yaml(path)
+    for key, value in (overrides or {}).items():
+        _override(raw, key, value)
+    return validate(Project, raw, path.name)
+
+
+def _override(raw: dict[str, Any], key: str, value: Any) -> None:
+    *sections, last = key.split(".")
+    for name in sections:
+        raw = raw.setdefault(name, {})
+    raw[last] = value

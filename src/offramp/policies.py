@@ -1,0 +1,209 @@
+"""Policies: they decide from uncertainties where a sample leaves. Owns metrics/policies.json.
+
+A sample leaves at the first exit whose uncertainty is **at most** its threshold; `leaves` is the one place where that
+comparison is made, for calibration, replay and runtime. `None` (null in JSON) disables an exit: its head is not
+run. Infinity ("inf" in JSON): everyone still there leaves; the last exit always has it.
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from offramp.errors import InputError
+from offramp.files import write_json
+from offramp.params.reading import validate
+from offramp.uncertainty import SCORES
+
+Threshold = float | None
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Policy:
+    """One threshold per exit, and how it came about."""
+
+    method: str
+    target: float
+    thresholds: tuple[Threshold, ...]
+    feasible: bool = True
+    reason: str = ""  # one sentence, where the target cannot be met
+    nearest: float | None = None  # the best value that can be reached then
+    validation: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return f"{self.method}@{self.target:g}"
+
+    @property
+    def enabled(self) -> tuple[bool, ...]:
+        return tuple(threshold is not None for threshold in self.thresholds)
+
+
+@dataclass(frozen=True)
+class Policies:
+    """The content of policies.json: policies that share a score and per-exit temperatures; `selected` is deployed."""
+
+    score: str
+    temperature: dict[str, float]
+    policies: list[Policy]
+    selected: Policy
+
+    @property
+    def exits(self) -> list[str]:
+        return list(self.temperature)
+
+
+def leaves(uncertainty: NDArray[np.float64], threshold: ArrayLike) -> NDArray[np.bool_]:
+    """Return whether samples leave at an enabled exit: where their uncertainty is at most its threshold."""
+    return uncertainty <= threshold
+
+
+def exits_taken(uncertainty: NDArray[np.float64], thresholds: Sequence[Threshold]) -> NDArray[np.intp]:
+    """Return where each sample leaves (samples,), exits counted from 0, for uncertainties (samples, exits).
+
+    The last exit takes whoever is left, whatever its uncertainty.
+    """
+    enabled = np.array([threshold is not None for threshold in thresholds])
+    limits = np.array([0.0 if threshold is None else threshold for threshold in thresholds])
+    out = leaves(uncertainty, limits) & enabled
+    out[:, -1] = True
+    return out.argmax(axis=1)
+
+
+def full_network(n_exits: int) -> tuple[Threshold, ...]:
+    """Return the thresholds under which nobody leaves early and no side head is run."""
+    return (None,) * (n_exits - 1) + (math.inf,)
+
+
+def midway(below: float, above: float) -> float:
+    """Return the threshold between two neighbouring uncertainties, below <= threshold < above.
+
+    Midway, because live logits differ from cached ones in the last bits; `below` where no number lies between.
+    """
+    middle = below + (above - below) / 2
+    return float(middle if middle < above else below)
+
+
+def write_policies(path: Path, content: Policies) -> None:
+    write_json(
+        path,
+        {
+            "schema_version": SCHEMA_VERSION,
+            "score": content.score,
+            "temperature": content.temperature,
+            "policies": [_to_json(policy, content) for policy in content.policies],
+        },
+    )
+
+
+def read_policies(path: Path) -> Policies:
+    """Return the policies in a file. Raises InputError where it breaks the contract, naming the entry."""
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+    except FileNotFoundError:
+        raise InputError(f"there is no policies file {path}; `dvc repro calibrate` writes metrics/policies.json") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} is not readable JSON: {error}") from None
+    if not isinstance(raw, dict):
+        raise InputError(f"{path} must hold a JSON object with schema_version, score, temperature and policies")
+    content = validate(_File, raw, str(path))
+    exits = list(content.temperature)
+    policies = [
+        Policy(
+            method=entry.method,
+            target=entry.target,
+            thresholds=tuple(math.inf if t == "inf" else t for t in (entry.thresholds[name] for name in exits)),
+            feasible=entry.feasible,
+            reason=entry.reason,
+            nearest=entry.nearest,
+            validation=entry.validation,
+        )
+        for entry in content.policies
+    ]
+    selected = next(policy for policy, entry in zip(policies, content.policies, strict=True) if entry.selected)
+    return Policies(content.score, content.temperature, policies, selected)
+
+
+def describe(content: Policies) -> str:
+    """Return a line per policy, infeasible ones with their reason, the selected one marked."""
+    lines = []
+    for policy in content.policies:
+        mark = "*" if policy is content.selected else " "
+        figures = f"accuracy {policy.validation['accuracy']:.4f}, {policy.validation['mac_ratio']:.3f} of the full cost"
+        reason = "" if policy.feasible else f"  INFEASIBLE: {policy.reason}"
+        lines.append(f"{mark} {policy.name:<14} {figures} on validation{reason}")
+    lines.append("* selected" + ("" if content.selected.feasible else ", although it is infeasible"))
+    return "\n".join(lines)
+
+
+def _to_json(policy: Policy, content: Policies) -> dict[str, Any]:
+    thresholds = ["inf" if t == math.inf else t for t in policy.thresholds]
+    entry: dict[str, Any] = {"name": policy.name, "method": policy.method, "target": policy.target}
+    entry["thresholds"] = dict(zip(content.exits, thresholds, strict=True))
+    entry["feasible"] = policy.feasible
+    if not policy.feasible:
+        entry |= {"reason": policy.reason, "nearest": policy.nearest}
+    return entry | {"selected": policy is content.selected, "validation": policy.validation}
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f'{name} is not JSON; write "inf" for "everyone leaves", null for a disabled exit')
+
+
+class _Entry(BaseModel):
+    """One policy as it stands in the file."""
+
+    model_config = ConfigDict(strict=True)
+    name: str
+    method: str
+    target: float
+    thresholds: dict[str, Annotated[float, Field(allow_inf_nan=False)] | Literal["inf"] | None]
+    feasible: bool
+    selected: bool
+    validation: dict[str, Any] = {}
+    reason: str = ""
+    nearest: float | None = None
+    rule: str = "threshold"
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.rule != "threshold":
+            raise ValueError(f"policy {self.name!r} has the unknown rule {self.rule!r}; known: threshold")
+        return self
+
+
+class _File(BaseModel):
+    """policies.json."""
+
+    model_config = ConfigDict(strict=True)
+    schema_version: Literal[1]
+    score: str
+    temperature: Annotated[dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]], Field(min_length=1)]
+    policies: Annotated[list[_Entry], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.score not in SCORES:
+            raise ValueError(f"the score {self.score!r} is unknown; known: {', '.join(sorted(SCORES))}")
+        exits = [f"exit_{number}" for number in range(1, len(self.temperature) + 1)]
+        if list(self.temperature) != exits:
+            raise ValueError(f"temperature must name exit_1 … exit_E in order; it names {', '.join(self.temperature)}")
+        for policy in self.policies:
+            if sorted(policy.thresholds) != sorted(exits):
+                raise ValueError(
+                    f"policy {policy.name!r} must have a threshold for each of {', '.join(exits)}; "
+                    f"it has {', '.join(policy.thresholds)}"
+                )
+            if policy.thresholds[exits[-1]] != "inf":
+                raise ValueError(f"policy {policy.name!r}: the threshold of the last exit, {exits[-1]}, must be \"inf\"")
+        selected = [policy.name for policy in self.policies if policy.selected]
+        if len(selected) != 1:
+            raise ValueError(f"exactly one policy must be selected; {len(selected)} are: {', '.join(selected)}")
+        return self

@@ -1,0 +1,176 @@
+"""Prepared images: data/prepared/{train,val,test}.parquet, written once, read as a stream.
+
+Columns `sample` int64, `image` struct<bytes, path> (PNG), `label` int64 and, where a data set grades its images,
+`difficulty` float32. Class names stand in the `huggingface` metadata key in the datasets library's format, the data
+set's name and the image shape in the `offramp` key.
+"""
+
+import io
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+from tqdm import tqdm
+
+from offramp.errors import InputError
+from offramp.files import replacing
+
+ROW_GROUP = 1000  # rows; what a reader holds at once
+PNG_EFFORT = 1  # zlib level: small noisy images hardly shrink further
+
+Images = NDArray[np.uint8]  # (samples, height, width, channels)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows of a split: images (n, height, width, channels), labels (n,), difficulty (n,) or None."""
+
+    images: Images
+    labels: NDArray[np.int64]
+    difficulty: NDArray[np.float32] | None = None
+
+
+@dataclass(frozen=True)
+class Split:
+    """A prepared split's file and what its metadata says."""
+
+    path: Path
+    rows: int
+    dataset: str
+    classes: list[str]
+    image_shape: tuple[int, int, int]  # channels, height, width
+    has_difficulty: bool
+
+
+def write_split(
+    path: Path,
+    batches: Iterable[Batch],
+    dataset: str,
+    split: str,
+    classes: list[str],
+    n_expected: int | None = None,
+) -> Split:
+    """Write batches, in their order, as rows numbered from 0. Nothing is written when a batch fails.
+
+    `n_expected` rows, where it is known, is what the progress bar counts to.
+    """
+    writer: pq.ParquetWriter | None = None
+    rows = 0
+    with (
+        replacing(path) as temporary,
+        tqdm(total=n_expected, desc=f"{dataset} {split}", unit="image", disable=None, leave=False) as progress,
+    ):
+        try:
+            for batch in batches:
+                table = _to_table(batch, rows)
+                if writer is None:
+                    schema = table.schema.with_metadata(_metadata(dataset, split, classes, batch.images.shape))
+                    writer = pq.ParquetWriter(temporary, schema)
+                writer.write_table(table.replace_schema_metadata(schema.metadata), row_group_size=ROW_GROUP)
+                rows += len(table)
+                progress.update(len(table))
+        finally:
+            if writer is not None:
+                writer.close()
+        if not rows:
+            raise InputError(f"the {split} split of {dataset} has no rows; a split needs at least one")
+    return read_split(path)
+
+
+def read_split(path: Path) -> Split:
+    """Return what a prepared file says of itself. Raises InputError for a missing, broken or foreign file."""
+    try:
+        file = pq.ParquetFile(path)
+    except FileNotFoundError:
+        raise InputError(f"there is no {path}; run `dvc repro prepare`") from None
+    except (pa.ArrowInvalid, OSError) as error:
+        raise InputError(f"{path} is not a readable Parquet file: {error}") from None
+    with file:
+        schema, rows = file.schema_arrow, file.metadata.num_rows
+    missing = {"sample", "image", "label"} - set(schema.names)
+    metadata = schema.metadata or {}
+    if missing or b"offramp" not in metadata or b"huggingface" not in metadata:
+        lacking = f"lacks column {sorted(missing)[0]!r}" if missing else "lacks its class names and image shape"
+        raise InputError(f"{path} {lacking}; it was not written by the prepare stage: run `dvc repro prepare`")
+    about = json.loads(metadata[b"offramp"])
+    features = json.loads(metadata[b"huggingface"])["info"]["features"]
+    channels, height, width = about["image_shape"]
+    return Split(
+        path=path,
+        rows=rows,
+        dataset=about["dataset"],
+        classes=features["label"]["names"],
+        image_shape=(channels, height, width),
+        has_difficulty="difficulty" in schema.names,
+    )
+
+
+def read_batches(split: Split, batch_size: int) -> Iterator[tuple[NDArray[np.int64], Images, NDArray[np.int64]]]:
+    """Yield sample ids (n,), decoded images (n, height, width, channels) and labels (n,), `batch_size` rows at a time."""
+    with pq.ParquetFile(split.path) as file:
+        for batch in file.iter_batches(batch_size, columns=["sample", "image", "label"]):
+            encoded = batch.column("image").field("bytes").to_pylist()
+            sample = batch.column("sample").to_numpy()
+            yield sample, decode(encoded, split, sample), batch.column("label").to_numpy()
+
+
+def difficulty_of(split: Split, sample: NDArray[np.int64]) -> NDArray[np.float32] | None:
+    """Return the difficulty of these samples (n,), in their order; None where the data set grades nothing.
+
+    Raises InputError for a sample that the split does not hold.
+    """
+    if not split.has_difficulty:
+        return None
+    table = pq.read_table(split.path, columns=["sample", "difficulty"])
+    known = table.column("sample").to_numpy()
+    order = np.argsort(known)
+    place = np.searchsorted(known, sample, sorter=order).clip(max=len(known) - 1)
+    rows = order[place]
+    if not np.array_equal(known[rows], sample):
+        absent = sample[known[rows] != sample][0]
+        raise InputError(f"{split.path} has no sample {absent}, which the logit cache holds; they are not of one split")
+    return table.column("difficulty").to_numpy()[rows]
+
+
+def decode(encoded: list[bytes], split: Split, sample: NDArray[np.int64]) -> Images:
+    """Return encoded images as one array of the split's shape. Raises InputError naming the sample that is broken."""
+    channels, height, width = split.image_shape
+    images = np.empty((len(encoded), height, width, channels), np.uint8)
+    for row, content in enumerate(encoded):
+        try:
+            images[row] = np.asarray(Image.open(io.BytesIO(content))).reshape(height, width, channels)
+        except (UnidentifiedImageError, OSError, ValueError) as error:
+            raise InputError(f"{split.path}: the image of sample {sample[row]} cannot be read: {error}") from None
+    return images
+
+
+def _to_table(batch: Batch, first_sample: int) -> pa.Table:
+    encoded = pa.array([_png(image) for image in batch.images], pa.binary())
+    paths = pa.nulls(len(encoded), pa.string())
+    columns = {
+        "sample": pa.array(np.arange(first_sample, first_sample + len(encoded), dtype=np.int64)),
+        "image": pa.StructArray.from_arrays([encoded, paths], ["bytes", "path"]),
+        "label": pa.array(batch.labels, pa.int64()),
+    }
+    if batch.difficulty is not None:
+        columns["difficulty"] = pa.array(batch.difficulty, pa.float32())
+    return pa.table(columns)
+
+
+def _png(image: Images) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, "PNG", compress_level=PNG_EFFORT)
+    return file.getvalue()
+
+
+def _metadata(dataset: str, split: str, classes: list[str], shape: tuple[int, ...]) -> dict[str, str]:
+    _, height, width, channels = shape
+    features = {"image": {"_type": "Image"}, "label": {"names": classes, "_type": "ClassLabel"}}
+    about = {"schema_version": 1, "dataset": dataset, "split": split, "image_shape": [channels, height, width]}
+    return {"huggingface": json.dumps({"info": {"features": features}}), "offramp": json.dumps(about)}

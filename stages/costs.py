@@ -1,0 +1,30 @@
+"""Count the multiply-adds of every segment and head of the chosen network: metrics/costs.json."""
+
+from pathlib import Path
+
+from offramp.costs import write_costs
+from offramp.macs import count_macs
+from offramp.networks import build
+from offramp.params.networks import Model, Models
+from offramp.params.reading import StageParams, chosen
+from offramp.prepared import read_split
+from offramp.stage import run
+
+
+class Params(StageParams):
+    model: Model
+    models: Models
+
+
+def main() -> None:
+    params = Params.read()
+    definition = chosen(params.models, params.model.name, "model.name", "models")
+    split = read_split(Path("data/prepared/val.parquet"))
+    network = build(definition.network, {"channels": definition.channels}, split.image_shape, len(split.classes))
+    segment, head = count_macs(network, split.image_shape)
+    write_costs(Path("metrics/costs.json"), network.exits, segment, head)
+    print(f"full network: {(sum(segment) + head[-1]) / 1e6:.2f} million MACs per image, {len(segment)} exits")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,53 @@
+"""Cache every exit's logits of one split: `python stages/logits.py val` writes data/logits/val.parquet."""
+
+import sys
+from pathlib import Path
+
+from offramp.device import set_up
+from offramp.errors import InputError
+from offramp.files import sha256
+from offramp.inference import fill_cache
+from offramp.networks.weights import load_network
+from offramp.params.compute import Compute
+from offramp.params.logits import Logits
+from offramp.params.reading import StageParams
+from offramp.prepared import read_split
+from offramp.stage import run
+
+NETWORK = Path("models/network.safetensors")
+SPLITS = ("val", "test")
+
+
+class Params(StageParams):
+    compute: Compute
+    logits: Logits
+
+
+def main() -> None:
+    if sys.argv[1:] not in [[split] for split in SPLITS]:
+        raise InputError(f"give one split, {' or '.join(SPLITS)}; got {' '.join(sys.argv[1:]) or 'none'}")
+    name = sys.argv[1]
+    params = Params.read()
+    device = set_up(params.compute.device, params.compute.threads)
+    network, description = load_network(NETWORK)
+    split = read_split(Path(f"data/prepared/{name}.parquet"))
+    metadata = {
+        "split": name,
+        "dataset": split.dataset,
+        "classes": split.classes,
+        "exits": network.exits,
+        "model": description.model,
+        "model_sha256": sha256(NETWORK),
+        "engine": "torch",
+        "batch_size": params.logits.batch_size,
+    }
+    path = Path(f"data/logits/{name}.parquet")
+    seconds = fill_cache(network, split, path, params.logits.batch_size, params.logits.dtype, device, metadata)
+    print(
+        f"{split.rows} images in {seconds.whole:.1f} s, side by side: forward {seconds.forward:.1f} s, "
+        f"decoding {seconds.decode:.1f} s, writing {seconds.write:.1f} s"
+    )
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,33 @@
+"""Sweep one shared entropy cutoff over its range on the test split: plots/sweep.csv and metrics/sweep.json."""
+
+from pathlib import Path
+
+from offramp.cache.reading import open_cache
+from offramp.costs import read_costs
+from offramp.outcomes import read_outcomes
+from offramp.params.reading import StageParams
+from offramp.params.sweep import Sweep
+from offramp.replay import require_same_exits
+from offramp.stage import run
+from offramp.sweep import write_cutoff, write_sweep
+
+
+class Params(StageParams):
+    sweep: Sweep
+
+
+def main() -> None:
+    params = Params.read().sweep
+    outcomes = read_outcomes(open_cache(Path("data/logits/test.parquet")), "entropy")
+    costs = read_costs(Path("metrics/costs.json"))
+    require_same_exits(outcomes, costs)
+    write_sweep(Path("plots/sweep.csv"), outcomes, costs, params.cutoffs)
+    detail = write_cutoff(Path("metrics/sweep.json"), outcomes, costs, params.cutoff)
+    print(
+        f"{params.cutoffs} cutoffs; at {params.cutoff:g} nats: accuracy {detail['accuracy']:.4f}, "
+        f"{detail['mac_ratio']:.3f} of the full network's MACs"
+    )
+
+
+if __name__ == "__main__":
+    run(main)
