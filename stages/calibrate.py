@@ -4,19 +4,13 @@ from pathlib import Path
 
 from offramp.calibration import calibrate_cache
 from offramp.costs import read_costs
-from offramp.params.calibration import Calibrate, Uncertainty
-from offramp.params.reading import StageParams
+from offramp.params.calibration import Calibration
 from offramp.policies import describe, write_policies
 from offramp.stage import run
 
 
-class Params(StageParams):
-    uncertainty: Uncertainty
-    calibrate: Calibrate
-
-
 def main() -> None:
-    params = Params.read()
+    params = Calibration.read()
     policies = calibrate_cache(
         Path("data/logits/val.parquet"),
         read_costs(Path("metrics/costs.json")),

@@ -33,11 +33,13 @@ class Outcomes:
         return len(self.exits)
 
 
-def read_outcomes(cache: LogitCache, score: str, temperature: Mapping[str, float] | None = None) -> Outcomes:
+def read_outcomes(
+    cache: LogitCache, score: str, temperature: Mapping[str, float] | None = None, labels_required: bool = True
+) -> Outcomes:
     """Stream a cache into outcomes. `temperature` is per exit, 1 where it is None.
 
-    The answer of an exit is its largest logit, the first one of equals. Raises InputError for unknown labels and for a
-    sample that stands twice, besides what reading refuses.
+    The answer of an exit is its largest logit, the first one of equals; it is never right where the label is UNKNOWN. Raises
+    InputError for a sample that stands twice and, if `labels_required`, for unknown labels, besides what reading refuses.
     """
     temperatures = np.array([1.0 if temperature is None else temperature[name] for name in cache.exits])
     sample = np.empty(cache.n_rows, np.int64)
@@ -50,7 +52,8 @@ def read_outcomes(cache: LogitCache, score: str, temperature: Mapping[str, float
         sample[start:end], label[start:end] = rows.sample, rows.label
         values[start:end] = uncertainty(rows.logits, score, temperatures)
         correct[start:end] = rows.logits.argmax(axis=2) == rows.label[:, None]
-    _require_labels(cache, label)
+    if labels_required:
+        _require_labels(cache, label)
     _require_unique(cache, sample)
     return Outcomes(sample, label, values, correct, cache.exits, cache.class_names)
 

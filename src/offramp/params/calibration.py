@@ -1,10 +1,11 @@
 """Sections `uncertainty` and `calibrate`: how policies are chosen on the validation split."""
 
-from typing import Annotated, Literal, Self
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from offramp.params.reading import Section, list_of, must_be, no_repeats, one_of
+from offramp.params.reading import PARAMS_FILE, Section, StageParams, list_of, must_be, no_repeats, one_of, override, read_yaml, validate
 
 Fraction = Annotated[float, Field(gt=0, le=1), must_be("a number in (0, 1]")]
 Method = Annotated[Literal["per_exit", "shared"], one_of("per_exit", "shared")]
@@ -50,3 +51,22 @@ class Calibrate(Section):
                 f"calibrate.select.target must be one of calibrate.targets ({listed}); got {self.select.target:g}"
             )
         return self
+
+
+class Calibration(StageParams):
+    """What calibrating needs, and nothing of data sets or networks: also for logits of somebody else's."""
+
+    uncertainty: Uncertainty = Uncertainty()
+    calibrate: Calibrate = Calibrate()
+
+
+def read_calibration(path: Path | None, overrides: dict[str, Any]) -> Calibration:
+    """Return the parameters in `path`; if None, in ./params.yaml where there is one, else the documented defaults."""
+    if path is None and not PARAMS_FILE.exists():
+        raw: dict[str, Any] = {}
+        source = "--set"
+    else:
+        raw, source = read_yaml(path or PARAMS_FILE), str(path or PARAMS_FILE)
+    for key, value in overrides.items():
+        override(raw, key, value)
+    return validate(Calibration, raw, source)

@@ -1,7 +1,7 @@
 """All of params.yaml: what `make repro` checks before DVC touches anything."""
 
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from pydantic import model_validator
 
@@ -47,16 +47,6 @@ class Project(Section):
         return self.models[self.model.name]
 
 
-def read_project(path: Path = PARAMS_FILE, overrides: dict[str, Any] | None = None) -> Project:
-    """Return the whole of params.yaml, with `overrides` by dotted key. Raises InputError in one line."""
-    raw = read_yaml(path)
-    for key, value in (overrides or {}).items():
-        _override(raw, key, value)
-    return validate(Project, raw, path.name)
-
-
-def _override(raw: dict[str, Any], key: str, value: Any) -> None:
-    *sections, last = key.split(".")
-    for name in sections:
-        raw = raw.setdefault(name, {})
-    raw[last] = value
+def read_project(path: Path = PARAMS_FILE) -> Project:
+    """Return the whole of params.yaml. Raises InputError in one line."""
+    return validate(Project, read_yaml(path), path.name)

@@ -116,6 +116,16 @@ def validate(schema: type[Schema], raw: Mapping[str, Any], source: str) -> Schem
         raise InputError(f"{problems[0]}; change it in {source}{more}") from None
 
 
+def override(raw: dict[str, Any], key: str, value: Any) -> None:
+    """Set `section.key` in a mapping read from YAML. Raises InputError where a part of the key is no section."""
+    *sections, last = key.split(".")
+    for name in sections:
+        raw = raw.setdefault(name, {})
+        if not isinstance(raw, dict):
+            raise InputError(f"{key}: {name} holds {raw!r} and is no section")
+    raw[last] = value
+
+
 def _describe(problem: Any) -> str:
     key = ".".join(str(part) for part in problem["loc"])
     given = repr(problem["input"])
