@@ -127,15 +127,36 @@ def difficulty_of(split: Split, sample: NDArray[np.int64]) -> NDArray[np.float32
     """
     if not split.has_difficulty:
         return None
-    table = pq.read_table(split.path, columns=["sample", "difficulty"])
-    known = table.column("sample").to_numpy()
+    values: NDArray[np.float32] = pq.read_table(split.path, columns=["difficulty"]).column(0).to_numpy()
+    return values[_rows_of(split, sample)]
+
+
+def images_of(split: Split, sample: NDArray[np.int64]) -> Images:
+    """Return the images of these samples (n, height, width, channels), in their order; for a handful, not for a pass.
+
+    Raises InputError for a sample that the split does not hold and for an image that cannot be decoded.
+    """
+    rows = _rows_of(split, sample)
+    encoded = {}
+    first = 0
+    with pq.ParquetFile(split.path) as file:
+        for batch in file.iter_batches(ROW_GROUP, columns=["image"]):
+            for row in rows[(rows >= first) & (rows < first + len(batch))]:
+                encoded[row] = batch.column("image").field("bytes")[row - first].as_py()
+            first += len(batch)
+    return decode([encoded[row] for row in rows], split, sample)
+
+
+def _rows_of(split: Split, sample: NDArray[np.int64]) -> NDArray[np.intp]:
+    known = pq.read_table(split.path, columns=["sample"]).column(0).to_numpy()
     order = np.argsort(known)
-    place = np.searchsorted(known, sample, sorter=order).clip(max=len(known) - 1)
-    rows = order[place]
-    if not np.array_equal(known[rows], sample):
-        absent = sample[known[rows] != sample][0]
-        raise InputError(f"{split.path} has no sample {absent}, which the logit cache holds; they are not of one split")
-    return table.column("difficulty").to_numpy()[rows]
+    rows: NDArray[np.intp] = order[np.searchsorted(known, sample, sorter=order).clip(max=len(known) - 1)]
+    absent = sample[known[rows] != sample]
+    if len(absent):
+        raise InputError(
+            f"{split.path} has no sample {absent[0]}, which the logit cache holds; they are not of one split"
+        )
+    return rows
 
 
 def decode(encoded: list[bytes], split: Split, sample: NDArray[np.int64]) -> Images:

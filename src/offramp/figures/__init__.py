@@ -1,0 +1,1 @@
+"""Figures, one module per question, drawn from the tables that other stages wrote. Owns plots/figures/."""

@@ -1,0 +1,84 @@
+"""What all figures share: colours safe for colour-blind readers, byte-stable files, reading our tables."""
+
+import csv
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+
+mpl.use("Agg")
+import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
+
+from offramp.files import replacing
+
+# Okabe & Ito's palette; exits, which are ordered, take the viridis scale instead.
+COLOURS = {
+    "per_exit": "#0072B2",
+    "shared": "#D55E00",
+    "full": "#000000",
+    "static": "#888888",
+    "oracle": "#009E73",
+    "target": "#CC79A7",
+    "wrong": "#D55E00",
+    "right": "#0072B2",
+}
+MARKERS = {"per_exit": "o", "shared": "s", "full": "D", "static": "^", "oracle": "*"}
+LABELS = {
+    "per_exit": "per_exit: target at each side exit",
+    "shared": "shared: one cutoff, target overall",
+    "full": "full network, no side exit",
+    "static": "static: a network that ends at exit k",
+    "oracle": "oracle: first correct exit, needs the label",
+}
+SETTINGS = {
+    "svg.hashsalt": "offramp",  # without it an SVG's bytes change at every run
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.25,
+    "legend.frameon": False,
+    "figure.constrained_layout.use": True,
+}
+COST_LABEL = "mean MACs per sample (fraction of the full network)"
+
+
+def exit_colours(n_exits: int) -> list[Any]:
+    return [mpl.colormaps["viridis"](k / max(n_exits - 1, 1) * 0.92) for k in range(n_exits)]
+
+
+@contextmanager
+def figure(folder: Path, name: str, width: float, height: float) -> Iterator[Figure]:
+    """Yield an empty figure (inches) and save it as `name`.png and .svg."""
+    with mpl.rc_context(SETTINGS):
+        drawn = plt.figure(figsize=(width, height))
+        try:
+            yield drawn
+            for suffix, metadata in ((".png", {"Software": None}), (".svg", {"Date": None})):
+                with replacing(folder / f"{name}{suffix}") as temporary:
+                    drawn.savefig(temporary, format=suffix[1:], dpi=130, metadata=metadata)
+        finally:
+            plt.close(drawn)
+
+
+def read_table(path: Path) -> list[dict[str, Any]]:
+    """Return the rows of a CSV of ours: numbers as floats, empty cells as None, other words as they are."""
+    with path.open(newline="", encoding="utf-8") as file:
+        return [{key: _value(text) for key, text in row.items()} for row in csv.DictReader(file)]
+
+
+def names_in(rows: Sequence[dict[str, Any]], column: str) -> list[Any]:
+    """Return the distinct values of a column, in order of appearance."""
+    return list(dict.fromkeys(row[column] for row in rows))
+
+
+def _value(text: str) -> float | str | None:
+    if not text:
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        return text

@@ -1,0 +1,50 @@
+"""Shared fixtures: small caches with known truth, and the given network's files where they are present."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from offramp.costs import Costs, from_parts
+from offramp.outcomes import Outcomes
+
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(7)
+
+
+@pytest.fixture
+def costs() -> Costs:
+    return from_parts("macs", [10, 20, 30, 40], [4, 3, 2, 1])
+
+
+def make_outcomes(uncertainty, correct, n_classes: int = 2) -> Outcomes:
+    uncertainty, correct = np.asarray(uncertainty, float), np.asarray(correct, bool)
+    n, n_exits = uncertainty.shape
+    return Outcomes(
+        sample=np.arange(n),
+        label=np.arange(n) % n_classes,
+        uncertainty=uncertainty,
+        correct=correct,
+        exits=[f"exit_{k + 1}" for k in range(n_exits)],
+        class_names=[str(c) for c in range(n_classes)],
+    )
+
+
+def random_outcomes(rng, n: int = 60, n_exits: int = 4, ties: bool = False) -> Outcomes:
+    """Later exits are better, confident answers are right more often; with `ties`, few distinct uncertainties."""
+    uncertainty = rng.random((n, n_exits))
+    if ties:
+        uncertainty = uncertainty.round(1)
+    quality = np.linspace(0.2, 0.6, n_exits)
+    return make_outcomes(uncertainty, rng.random((n, n_exits)) < quality + 0.4 * (1 - uncertainty))
+
+
+def random_logits(rng, n: int = 50, n_exits: int = 3, n_classes: int = 4):
+    labels = np.arange(n) % n_classes
+    logits = rng.normal(size=(n, n_exits, n_classes)).astype(np.float32)
+    logits[np.arange(n), :, labels] += np.linspace(0.5, 3, n_exits)
+    return logits, labels

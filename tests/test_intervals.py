@@ -1,0 +1,52 @@
+import math
+
+import numpy as np
+import pytest
+from scipy.optimize import minimize_scalar
+
+from offramp.intervals import paired_loss, wilson
+
+
+def test_wilson_solves_its_own_equation():
+    z = 1.959963984540054
+    for correct, total in [(0, 5), (1, 7), (50, 100), (9321, 10000), (5, 5)]:
+        for p in wilson(correct, total):
+            assert (correct / total - p) ** 2 == pytest.approx(z**2 * p * (1 - p) / total, abs=1e-12)
+
+
+def test_wilson_covers_the_truth_about_as_often_as_it_says(rng):
+    truth, total = 0.93, 400
+    hits = [low <= truth <= high for low, high in (wilson(int(c), total) for c in rng.binomial(total, truth, 2000))]
+    assert 0.93 < np.mean(hits) < 0.97
+
+
+def test_the_paired_interval_uses_the_likelihood_restricted_to_its_loss():
+    """Tango's variance comes from the most likely table with that loss, found here by a search."""
+    damaged, rescued, total = 12, 5, 200
+    for eps in paired_loss(damaged, rescued, total):
+
+        def unlikely(q):
+            p10, p01 = (q + eps) / 2, (q - eps) / 2
+            return -(damaged * math.log(p10) + rescued * math.log(p01) + (total - damaged - rescued) * math.log(1 - q))
+
+        q = minimize_scalar(unlikely, bounds=(abs(eps) + 1e-9, 1 - 1e-9), method="bounded", options={"xatol": 1e-12}).x
+        z = (damaged - rescued - total * eps) / math.sqrt(total * (q - eps**2))
+        assert abs(z) == pytest.approx(1.959964, rel=1e-4)
+
+
+def test_the_paired_interval_covers_the_true_loss(rng):
+    total, p = 500, [0.03, 0.01, 0.96]
+    tables = rng.multinomial(total, p, size=2000)
+    hits = [low <= 0.02 <= high for low, high in (paired_loss(int(d), int(r), total) for d, r, _ in tables)]
+    assert 0.93 < np.mean(hits) < 0.97
+
+
+@pytest.mark.parametrize(("damaged", "rescued", "total"), [(0, 0, 10), (0, 0, 1), (1, 0, 1), (0, 1, 1), (10, 0, 10), (0, 10, 10), (3, 7, 10)])
+def test_the_paired_interval_holds_the_estimate_at_every_edge(damaged, rescued, total):
+    low, high = paired_loss(damaged, rescued, total)
+    assert -1 <= low <= (damaged - rescued) / total <= high <= 1
+
+
+def test_no_samples_tell_nothing():
+    assert wilson(0, 0) == (0.0, 1.0)
+    assert paired_loss(0, 0, 0) == (-1.0, 1.0)
