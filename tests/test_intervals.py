@@ -14,6 +14,13 @@ def test_wilson_solves_its_own_equation():
             assert (correct / total - p) ** 2 == pytest.approx(z**2 * p * (1 - p) / total, abs=1e-12)
 
 
+def test_wilson_holds_the_estimate_at_every_edge():
+    for total in range(1, 200):
+        for correct in {0, 1, total - 1, total}:
+            low, high = wilson(correct, total)
+            assert 0 <= low <= correct / total <= high <= 1
+
+
 def test_wilson_covers_the_truth_about_as_often_as_it_says(rng):
     truth, total = 0.93, 400
     hits = [low <= truth <= high for low, high in (wilson(int(c), total) for c in rng.binomial(total, truth, 2000))]

@@ -18,7 +18,9 @@ def wilson(correct: int, total: int, level: float = LEVEL) -> tuple[float, float
     z2 = _quantile(level) ** 2
     centre = (correct + z2 / 2) / (total + z2)
     half = math.sqrt(z2 * (correct * (total - correct) / total + z2 / 4)) / (total + z2)
-    return max(0.0, centre - half), min(1.0, centre + half)
+    low = 0.0 if correct == 0 else max(0.0, centre - half)  # exact at both ends, where rounding would leave one bit
+    high = 1.0 if correct == total else min(1.0, centre + half)
+    return low, high
 
 
 def paired_loss(damaged: int, rescued: int, total: int, level: float = LEVEL) -> tuple[float, float]:
