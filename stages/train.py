@@ -78,9 +78,7 @@ def _write_history(history: History, epochs: int) -> None:
         name: {"val_accuracy": row["accuracy"], "val_loss": row["loss"]} for name, row in history.last("val").items()
     }
     write_csv(Path("plots/training.csv"), COLUMNS, history.rows)
-    write_json(
-        Path("metrics/training.json"), {"epochs": epochs, "seconds": round(history.seconds, 1), "exits": exits}
-    )
+    write_json(Path("metrics/training.json"), {"epochs": epochs, "seconds": round(history.seconds, 1), "exits": exits})
 
 
 if __name__ == "__main__":

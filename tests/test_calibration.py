@@ -7,6 +7,7 @@ from conftest import make_outcomes, random_outcomes
 from offramp.calibration import calibrate
 from offramp.calibration.per_exit import per_exit
 from offramp.calibration.shared import cutoff_curve, shared
+from offramp.costs import from_parts
 from offramp.replay import replay
 
 INF = math.inf
@@ -14,7 +15,7 @@ TARGETS = [0.5, 0.7, 0.8, 0.9, 1.0]
 
 
 def slow_per_exit(outcomes, target):
-    """The rule read aloud: exit by exit, try every threshold that is an uncertainty, keep the largest that qualifies."""
+    """The rule read aloud: exit by exit, try every uncertainty as the threshold, keep the largest that qualifies."""
     staying = list(range(len(outcomes)))
     groups = []
     for k in range(outcomes.n_exits - 1):
@@ -54,7 +55,9 @@ def test_adding_the_next_samples_of_an_exit_would_break_its_target(rng, costs, t
 
 
 def test_per_exit_threshold_lies_midway_and_everyone_leaving_is_infinite(costs):
-    outcomes = make_outcomes([[0.2, 1, 1, 1], [0.4, 1, 1, 1], [0.8, 1, 1, 1]], [[1, 1, 1, 1], [1, 1, 1, 1], [0, 1, 1, 1]])
+    outcomes = make_outcomes(
+        [[0.2, 1, 1, 1], [0.4, 1, 1, 1], [0.8, 1, 1, 1]], [[1, 1, 1, 1], [1, 1, 1, 1], [0, 1, 1, 1]]
+    )
     assert per_exit(outcomes, costs, 1.0).thresholds == (pytest.approx(0.6), INF, None, INF)
     assert per_exit(outcomes, costs, 0.6).thresholds == (INF, None, None, INF)
 
@@ -104,9 +107,7 @@ def test_the_cutoff_curve_equals_replay_at_every_step(rng, costs):
         assert (result.accuracy, result.mean_cost) == (pytest.approx(accuracy), pytest.approx(mean_cost))
 
 
-def test_a_network_with_one_exit_has_one_policy(costs):
-    from offramp.costs import from_parts
-
+def test_a_network_with_one_exit_has_one_policy():
     outcomes = make_outcomes([[0.1], [0.2]], [[1], [0]])
     one = from_parts("macs", [10], [1])
     assert shared(outcomes, one, 0.5).thresholds == (INF,)

@@ -32,7 +32,7 @@ def test_the_paired_interval_uses_the_likelihood_restricted_to_its_loss():
     damaged, rescued, total = 12, 5, 200
     for eps in paired_loss(damaged, rescued, total):
 
-        def unlikely(q):
+        def unlikely(q, eps=eps):
             p10, p01 = (q + eps) / 2, (q - eps) / 2
             return -(damaged * math.log(p10) + rescued * math.log(p01) + (total - damaged - rescued) * math.log(1 - q))
 
@@ -48,7 +48,9 @@ def test_the_paired_interval_covers_the_true_loss(rng):
     assert 0.93 < np.mean(hits) < 0.97
 
 
-@pytest.mark.parametrize(("damaged", "rescued", "total"), [(0, 0, 10), (0, 0, 1), (1, 0, 1), (0, 1, 1), (10, 0, 10), (0, 10, 10), (3, 7, 10)])
+@pytest.mark.parametrize(
+    ("damaged", "rescued", "total"), [(0, 0, 10), (0, 0, 1), (1, 0, 1), (0, 1, 1), (10, 0, 10), (0, 10, 10), (3, 7, 10)]
+)
 def test_the_paired_interval_holds_the_estimate_at_every_edge(damaged, rescued, total):
     low, high = paired_loss(damaged, rescued, total)
     assert -1 <= low <= (damaged - rescued) / total <= high <= 1

@@ -1,7 +1,8 @@
 """What it costs to leave at an exit: metrics/costs.json, in multiply-adds (MACs).
 
-One multiply-add is one MAC; batch norm, pooling and uncertainty count 0. A sample pays the trunk segments up to its exit
-and every head that was run on the way; a disabled exit's head is not run. `full` is the network without side exits.
+One multiply-add is one MAC; batch norm, pooling and uncertainty count 0. A sample pays the trunk segments up to its
+exit and every head that was run on the way; a disabled exit's head is not run. `full` is the network without side
+exits.
 """
 
 import json
@@ -93,7 +94,9 @@ def _parse(content: Any) -> Costs:
     names = [f"exit_{number}" for number in range(1, len(rows) + 1)]
     if not names or set(rows) != set(names):
         raise ValueError(f"its exits are {', '.join(sorted(rows)) or 'none'}, not exit_1 … exit_E")
-    columns = {key: [rows[name][key] for name in names if key in rows[name]] for key in ("segment", "head", "cumulative")}
+    columns = {
+        key: [rows[name][key] for name in names if key in rows[name]] for key in ("segment", "head", "cumulative")
+    }
     numbers = [*columns["segment"], *columns["head"], *columns["cumulative"], content["full"]]
     if not all(isinstance(x, int | float) and not isinstance(x, bool) and 0 <= x < float("inf") for x in numbers):
         raise ValueError("a cost is not a finite number of at least 0")

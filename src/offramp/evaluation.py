@@ -22,11 +22,20 @@ from offramp.replay import Replay, replay, require_same_exits
 
 MEGA = 1e6
 DIFFICULTY_BINS = 10
-TRADEOFF_COLUMNS = (
-    "method target exit accuracy accuracy_low accuracy_high mac_ratio mmacs speedup feasible selected".split()
-)
-EXIT_COLUMNS = "method target exit samples share accuracy accuracy_low accuracy_high mmacs".split()
-DIFFICULTY_COLUMNS = "difficulty_low difficulty_high exit samples share accuracy".split()
+ACCURACY_COLUMNS = ["accuracy", "accuracy_low", "accuracy_high"]
+TRADEOFF_COLUMNS = [
+    "method",
+    "target",
+    "exit",
+    *ACCURACY_COLUMNS,
+    "mac_ratio",
+    "mmacs",
+    "speedup",
+    "feasible",
+    "selected",
+]
+EXIT_COLUMNS = ["method", "target", "exit", "samples", "share", *ACCURACY_COLUMNS, "mmacs"]
+DIFFICULTY_COLUMNS = ["difficulty_low", "difficulty_high", "exit", "samples", "share", "accuracy"]
 Row = dict[str, Any]
 
 
@@ -99,7 +108,7 @@ def write_difficulty(path: Path, taken: Replay, exits: list[str], difficulty: ND
 
 
 def exit_table(result: Replay, exits: list[str]) -> list[Row]:
-    """Return one row per exit; `accuracy` and its interval are missing where nobody left, `mmacs` is one sample's cost."""
+    """Return one row per exit, without accuracy and interval where nobody left; `mmacs` is one sample's cost."""
     rows = []
     for k, name in enumerate(exits):
         samples, correct = int(result.samples_at_exits[k]), int(result.correct_at_exits[k])

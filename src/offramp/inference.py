@@ -55,7 +55,7 @@ def fill_cache(
     """
     seconds = Seconds()
     start = time.perf_counter()
-    network.to(device, memory_format=torch.channels_last).eval()
+    network.place(device).eval()
     n_exits, n_classes = len(network.exits), len(split.classes)
     with (
         CacheWriter(path, n_exits, n_classes, dtype, metadata) as writer,
@@ -127,7 +127,7 @@ def _decoded(split: Split, batch_size: int, seconds: Seconds) -> Iterator[Decode
 
 
 def _ahead(items: Iterator[Item], depth: int, background: ThreadPoolExecutor) -> Iterator[Item]:
-    """Yield `items`, fetched by the one thread of `background`, at most `depth` ahead. What they raise is raised here."""
+    """Yield `items`, fetched by the thread of `background`, at most `depth` ahead. What they raise is raised here."""
     waiting = deque(background.submit(next, items, None) for _ in range(depth))
     while (item := waiting.popleft().result()) is not None:
         waiting.append(background.submit(next, items, None))

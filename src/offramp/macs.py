@@ -14,7 +14,7 @@ from offramp.networks.early_exit import EarlyExitNetwork
 
 
 def count_macs(network: EarlyExitNetwork, image_shape: Sequence[int]) -> tuple[list[int], list[int]]:
-    """Return the MACs per image of every segment and of every head, each (exits,). Puts the network in evaluation mode."""
+    """Return the MACs per image of every segment and every head, each (exits,). Ends in evaluation mode."""
     network.eval()
     segment_macs, head_macs = [], []
     with torch.inference_mode():

@@ -38,8 +38,9 @@ def read_outcomes(
 ) -> Outcomes:
     """Stream a cache into outcomes. `temperature` is per exit, 1 where it is None.
 
-    The answer of an exit is its largest logit, the first one of equals; it is never right where the label is UNKNOWN. Raises
-    InputError for a sample that stands twice and, if `labels_required`, for unknown labels, besides what reading refuses.
+    The answer of an exit is its largest logit, the first one of equals; it is never right where the label is UNKNOWN.
+    Raises InputError for a sample that stands twice and, if `labels_required`, for unknown labels, besides what reading
+    refuses.
     """
     temperatures = np.array([1.0 if temperature is None else temperature[name] for name in cache.exits])
     sample = np.empty(cache.n_rows, np.int64)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from offramp.errors import InputError
@@ -60,7 +60,7 @@ class Policies:
         return list(self.temperature)
 
 
-def leaves(uncertainty: NDArray[np.float64], threshold: ArrayLike) -> NDArray[np.bool_]:
+def leaves(uncertainty: NDArray[np.float64], threshold: float | NDArray[np.float64]) -> NDArray[np.bool_]:
     """Return whether samples leave at an enabled exit: where their uncertainty is at most its threshold."""
     return uncertainty <= threshold
 
@@ -108,7 +108,9 @@ def read_policies(path: Path) -> Policies:
     try:
         raw = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
     except FileNotFoundError:
-        raise InputError(f"there is no policies file {path}; `dvc repro calibrate` writes metrics/policies.json") from None
+        raise InputError(
+            f"there is no policies file {path}; `dvc repro calibrate` writes metrics/policies.json"
+        ) from None
     except (OSError, ValueError) as error:
         raise InputError(f"{path} is not readable JSON: {error}") from None
     if not isinstance(raw, dict):
@@ -202,7 +204,7 @@ class _File(BaseModel):
                     f"it has {', '.join(policy.thresholds)}"
                 )
             if policy.thresholds[exits[-1]] != "inf":
-                raise ValueError(f"policy {policy.name!r}: the threshold of the last exit, {exits[-1]}, must be \"inf\"")
+                raise ValueError(f'policy {policy.name!r}: the threshold of the last exit, {exits[-1]}, must be "inf"')
         selected = [policy.name for policy in self.policies if policy.selected]
         if len(selected) != 1:
             raise ValueError(f"exactly one policy must be selected; {len(selected)} are: {', '.join(selected)}")

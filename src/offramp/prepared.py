@@ -112,7 +112,7 @@ def read_split(path: Path) -> Split:
 
 
 def read_batches(split: Split, batch_size: int) -> Iterator[tuple[NDArray[np.int64], Images, NDArray[np.int64]]]:
-    """Yield sample ids (n,), decoded images (n, height, width, channels) and labels (n,), `batch_size` rows at a time."""
+    """Yield sample ids (n,), images (n, height, width, channels) and labels (n,), `batch_size` rows at a time."""
     with pq.ParquetFile(split.path) as file:
         for batch in file.iter_batches(batch_size, columns=["sample", "image", "label"]):
             encoded = batch.column("image").field("bytes").to_pylist()

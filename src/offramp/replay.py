@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,5 +62,6 @@ def require_same_exits(outcomes: Outcomes, costs: Costs) -> None:
     """Raise InputError when a cache and a costs file speak of different networks."""
     if outcomes.n_exits != costs.n_exits:
         raise InputError(
-            f"the logit cache has {outcomes.n_exits} exits and the costs file {costs.n_exits}; they must be of one network"
+            f"the logit cache has {outcomes.n_exits} exits and the costs file {costs.n_exits}; "
+            "they must be of one network"
         )

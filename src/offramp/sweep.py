@@ -32,11 +32,13 @@ def at_cutoff(outcomes: Outcomes, costs: Costs, cutoff: float) -> Replay:
 def write_sweep(path: Path, outcomes: Outcomes, costs: Costs, n_cutoffs: int) -> None:
     """Write accuracy, mean cost and every exit's share (columns exit_1 …) per cutoff."""
     columns = ["cutoff", "accuracy", "mac_ratio", "mmacs", *outcomes.exits]
-    write_csv(path, columns, (_row(cutoff, result, outcomes.exits) for cutoff, result in sweep(outcomes, costs, n_cutoffs)))
+    write_csv(
+        path, columns, (_row(cutoff, result, outcomes.exits) for cutoff, result in sweep(outcomes, costs, n_cutoffs))
+    )
 
 
 def write_cutoff(path: Path, outcomes: Outcomes, costs: Costs, cutoff: float) -> dict[str, Any]:
-    """Write one cutoff in detail: accuracy, cost and per exit samples, share, accuracy and the cost of leaving there."""
+    """Write one cutoff in detail: accuracy, cost, and per exit samples, share, accuracy and the cost of leaving."""
     result = at_cutoff(outcomes, costs, cutoff)
     exits = {row.pop("exit"): row for row in exit_table(result, outcomes.exits)}
     detail = {
@@ -52,5 +54,10 @@ def write_cutoff(path: Path, outcomes: Outcomes, costs: Costs, cutoff: float) ->
 
 def _row(cutoff: float, result: Replay, exits: list[str]) -> dict[str, Any]:
     shares = result.samples_at_exits / len(result.taken)
-    row = {"cutoff": cutoff, "accuracy": result.accuracy, "mac_ratio": result.mac_ratio, "mmacs": result.mean_cost / MEGA}
+    row = {
+        "cutoff": cutoff,
+        "accuracy": result.accuracy,
+        "mac_ratio": result.mac_ratio,
+        "mmacs": result.mean_cost / MEGA,
+    }
     return row | dict(zip(exits, shares.tolist(), strict=True))

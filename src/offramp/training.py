@@ -75,14 +75,14 @@ def train(
     seed: int,
     device: torch.device,
     checkpoint: Path,
-    after_epoch: Callable[[int, History], None] = lambda epoch, history: None,
+    after_epoch: Callable[[int, History], None],
 ) -> History:
     """Train `network` in place on examples["train"], measure it on examples["val"] after every epoch.
 
     `exit_weights` (exits,) weigh the losses. `checkpoint` is rewritten after every epoch and read at the start when it
     exists; its caller names it after everything that shapes the run, and removes it once the results are safe.
     """
-    network.to(device, memory_format=torch.channels_last)
+    network.place(device)
     optimiser = torch.optim.AdamW(
         network.parameters(), lr=schedule.learning_rate, weight_decay=schedule.weight_decay, fused=True
     )
@@ -95,7 +95,9 @@ def train(
         start = time.perf_counter()
         order = _seed_epoch(seed, epoch, len(examples["train"].labels))
         progress = f"epoch {epoch}/{schedule.epochs}"
-        measured = _run_epoch(network, examples["train"], weights, order, schedule.batch_size, optimiser, cycle, progress)
+        measured = _run_epoch(
+            network, examples["train"], weights, order, schedule.batch_size, optimiser, cycle, progress
+        )
         history.rows += _rows(epoch, "train", network.exits, *measured)
         history.rows += _rows(epoch, "val", network.exits, *evaluate(network, examples["val"]))
         history.seconds += time.perf_counter() - start

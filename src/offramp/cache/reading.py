@@ -61,7 +61,7 @@ class LogitCache:
 
 
 def open_cache(path: Path) -> LogitCache:
-    """Return the cache at `path`, a Parquet file or a directory of them. Raises InputError where it breaks the contract."""
+    """Return the cache at `path`, a Parquet file or a directory of them. InputError: it breaks the contract."""
     if not path.exists():
         raise InputError(f"there is no logit cache {path}")
     files = sorted(path.glob("*.parquet")) if path.is_dir() else [path]

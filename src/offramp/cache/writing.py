@@ -67,7 +67,8 @@ def write_logits(
     n_samples, n_exits, n_classes = values.shape
     if known.shape != (n_samples,) or known.dtype.kind not in "iu":
         raise InputError(
-            f"labels must be {n_samples} whole numbers or None, one per sample; got {known.dtype} of shape {known.shape}"
+            f"labels must be {n_samples} whole numbers or None, one per sample; "
+            f"got {known.dtype} of shape {known.shape}"
         )
     given = np.array([label is not None for label in labels])
     if np.any(given & ((known < 0) | (known >= n_classes))):

@@ -14,7 +14,7 @@ from offramp.outcomes import Outcomes
 from offramp.policies import Threshold, full_network, leaves, midway
 
 
-def per_exit(outcomes: Outcomes, costs: Costs, target: float) -> Choice:
+def per_exit(outcomes: Outcomes, costs: Costs, target: float) -> Choice:  # noqa: ARG001 (every calibrator takes costs)
     """Return, exit by exit over the samples that have not left yet, the largest confident group that meets `target`.
 
     The group is a prefix by uncertainty whose accuracy is at least the target, ties together; the threshold lies midway

@@ -48,7 +48,9 @@ def shared(outcomes: Outcomes, costs: Costs, target: float) -> Choice:
     if feasible:
         return Choice(thresholds)
     nearest = float(accuracy[best])
-    reason = f"no shared cutoff reaches an accuracy of {target:g} on validation; the most accurate reaches {nearest:.4f}"
+    reason = (
+        f"no shared cutoff reaches an accuracy of {target:g} on validation; the most accurate reaches {nearest:.4f}"
+    )
     return Choice(thresholds, feasible=False, reason=reason, nearest=nearest)
 
 

@@ -52,7 +52,7 @@ def _draw_accuracies(axes: Axes, rows: list[dict[str, Any]], exits: list[str]) -
             low, high = row["accuracy"] - row["accuracy_low"], row["accuracy_high"] - row["accuracy"]
             axes.errorbar(x, row["accuracy"], [[low], [high]], fmt="o", color=colour, markersize=4, elinewidth=1)
     for place, target in enumerate(targets):
-        label = "target" if place == 0 else None
+        label = "target" if place == 0 else ""
         axes.hlines(target, place - 0.45, place + 0.45, color=COLOURS["target"], linewidth=1.5, label=label)
     axes.set_xticks(range(len(targets)), [f"{target:g}" for target in targets])
     axes.set_xlabel("target accuracy")

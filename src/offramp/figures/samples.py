@@ -63,7 +63,7 @@ def draw_difficulty(folder: Path, table: Path, policies: Policies) -> None:
         shares.set(xlabel="difficulty of the image", ylabel="share of the bin's test samples")
         accuracy.set(xlabel="difficulty of the image", ylabel="accuracy on the test split")
         drawn.legend(*shares.get_legend_handles_labels(), loc="outside right center")
-        drawn.suptitle(f"{policies.selected.name}: harder images leave later")
+        drawn.suptitle(f"{policies.selected.name}: exit and accuracy against difficulty")
 
 
 def _accuracy(rows: list[dict[str, Any]], start: float) -> float:
@@ -74,5 +74,14 @@ def _accuracy(rows: list[dict[str, Any]], start: float) -> float:
 def _draw_image(axes: Any, image: Images, correct: bool) -> None:
     axes.imshow(image if image.shape[-1] == 3 else image[..., 0], cmap="gray", interpolation="nearest")
     if not correct:
-        axes.text(0.97, 0.95, "✕", transform=axes.transAxes, ha="right", va="top", color="white", weight="bold",
-                  bbox={"facecolor": "black", "edgecolor": "none", "pad": 1})
+        axes.text(
+            0.97,
+            0.95,
+            "✕",
+            transform=axes.transAxes,
+            ha="right",
+            va="top",
+            color="white",
+            weight="bold",
+            bbox={"facecolor": "black", "edgecolor": "none", "pad": 1},
+        )

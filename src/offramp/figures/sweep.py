@@ -18,7 +18,7 @@ def draw_sweep(folder: Path, table: Path, detail: Path) -> None:
         ("cutoff", "mac_ratio", CUTOFF_LABEL, COST_LABEL),
         ("cutoff", "accuracy", CUTOFF_LABEL, ACCURACY_LABEL),
     ]
-    with figure(folder, "sweep", 12, 3.8) as drawn:
+    with figure(folder, "sweep", 12, 4.4) as drawn:
         for number, (x, y, x_label, y_label) in enumerate(panels, start=1):
             axes = drawn.add_subplot(1, 3, number)
             axes.plot([row[x] for row in rows], [row[y] for row in rows], ".-", color=COLOURS["shared"], markersize=3)

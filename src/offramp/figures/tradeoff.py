@@ -40,7 +40,12 @@ def _draw_method(axes: Axes, method: str, points: list[dict[str, Any]]) -> None:
             offset = (6, -11) if below else (-6, 6)
             place = "left" if below else "right"
             axes.annotate(
-                text, (point["mac_ratio"], point["accuracy"]), offset, textcoords="offset points", color=colour, ha=place
+                text,
+                (point["mac_ratio"], point["accuracy"]),
+                offset,
+                textcoords="offset points",
+                color=colour,
+                ha=place,
             )
         elif point["exit"] is not None:
             axes.annotate(

@@ -17,7 +17,7 @@ def draw_uncertainty(folder: Path, outcomes: Outcomes, policies: Policies) -> No
     columns = min(3, outcomes.n_exits)
     lines = math.ceil(outcomes.n_exits / columns)
     low, high = outcomes.uncertainty.min(), outcomes.uncertainty.max()
-    edges = np.linspace(low, high if high > low else low + 1, BINS + 1)
+    edges = np.linspace(low, high if high > low else low + 1, BINS + 1).tolist()
     with figure(folder, "uncertainty", 3.6 * columns, 2.6 * lines) as drawn:
         for k, name in enumerate(outcomes.exits):
             axes = drawn.add_subplot(lines, columns, k + 1)

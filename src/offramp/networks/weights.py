@@ -42,7 +42,7 @@ def load_network(path: Path) -> tuple[EarlyExitNetwork, Description]:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
     except FileNotFoundError:
         raise InputError(f"there is no {path}; run `dvc repro train`") from None
     except (SafetensorError, OSError) as error:

@@ -5,7 +5,18 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from offramp.params.reading import PARAMS_FILE, Section, StageParams, list_of, must_be, no_repeats, one_of, override, read_yaml, validate
+from offramp.params.reading import (
+    PARAMS_FILE,
+    Section,
+    StageParams,
+    list_of,
+    must_be,
+    no_repeats,
+    one_of,
+    override,
+    read_yaml,
+    validate,
+)
 
 Fraction = Annotated[float, Field(gt=0, le=1), must_be("a number in (0, 1]")]
 Method = Annotated[Literal["per_exit", "shared"], one_of("per_exit", "shared")]
@@ -27,9 +38,10 @@ class Select(Section):
 class Calibrate(Section):
     """`calibrate`: methods and targets; every method is calibrated for every target."""
 
-    methods: Annotated[
-        list[Method], Field(min_length=1), AfterValidator(no_repeats), list_of("per_exit", "shared")
-    ] = ["per_exit", "shared"]
+    methods: Annotated[list[Method], Field(min_length=1), AfterValidator(no_repeats), list_of("per_exit", "shared")] = [
+        "per_exit",
+        "shared",
+    ]
     targets: Annotated[
         list[Fraction],
         Field(min_length=1),

@@ -10,7 +10,7 @@ from offramp.params.reading import PositiveInt, Section, must_be
 class Compute(Section):
     """`compute`: the device, and the CPU threads of one process (results depend on their number in the last bits)."""
 
-    device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$"), must_be("auto, cpu, cuda, cuda:N or mps")] = (
-        "auto"
-    )
+    device: Annotated[
+        str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$"), must_be("auto, cpu, cuda, cuda:N or mps")
+    ] = "auto"
     threads: PositiveInt = 2

@@ -1,9 +1,8 @@
 """Sections `data` and `datasets`: which images the network sees."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
-from typing_extensions import Annotated
 
 from offramp.params.reading import PositiveInt, Section, one_of
 

@@ -94,7 +94,7 @@ def no_repeats(values: Sequence[Any]) -> Sequence[Any]:
 def read_yaml(path: Path) -> dict[str, Any]:
     """Return a YAML file's mapping. Raises InputError where the file is missing, malformed or not a mapping."""
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_YamlLoader)
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_YamlLoader)  # noqa: S506 (a SafeLoader)
     except FileNotFoundError:
         raise InputError(f"there is no {path} here ({Path.cwd()}); run from the folder that holds it") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -138,7 +138,9 @@ def _describe(problem: Any) -> str:
         case "value_error":  # our own validators write the whole sentence
             return str(problem["ctx"]["error"])
         case "must_be":
-            hint = f" (write [{given}])" if "list" in problem["msg"] and isinstance(problem["input"], int | float) else ""
+            hint = (
+                f" (write [{given}])" if "list" in problem["msg"] and isinstance(problem["input"], int | float) else ""
+            )
             return f"{key} {problem['msg']}; got {given}{hint}"
         case _:
             return f"{key}: {problem['msg'][0].lower()}{problem['msg'][1:]}; got {given}"

@@ -21,7 +21,7 @@ TRAIN_ORIGINALS = 1000
 CHUNK = 500  # images rendered at once: the working set of a layer stays in the processor's cache
 MAX_CLUTTER = 3
 
-Floats = NDArray[np.float32]
+Floats = NDArray[np.floating]
 
 
 @dataclass(frozen=True)
