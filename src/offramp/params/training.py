@@ -10,7 +10,7 @@ from offramp.params.reading import PositiveInt, Section, must_be
 class Train(Section):
     """`train`: optimisation of the weighted sum of every exit's cross-entropy."""
 
-    epochs: PositiveInt = 12
+    epochs: PositiveInt = 8
     batch_size: PositiveInt = 64
     learning_rate: Annotated[float, Field(gt=0, le=1), must_be("a number in (0, 1]")] = 0.003
     weight_decay: Annotated[float, Field(ge=0, le=1), must_be("a number in [0, 1]")] = 0.01

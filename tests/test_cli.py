@@ -1,0 +1,87 @@
+import json
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import offramp
+from conftest import random_logits
+from offramp.cli import main
+from offramp.costs import write_costs
+
+
+@pytest.fixture
+def project(tmp_path, rng, monkeypatch):
+    """Somebody else's network: two caches and a costs file, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    for name, n in (("val", 300), ("test", 400)):
+        offramp.write_logits(f"{name}.parquet", *random_logits(rng, n=n))
+    write_costs(tmp_path / "costs.json", ["exit_1", "exit_2", "exit_3"], [5, 5, 5], [1, 1, 1])
+    return tmp_path
+
+
+def test_own_logits_go_from_check_to_evaluation(project, capsys):
+    assert main(["check", "val.parquet"]) == 0
+    assert "300 samples, 300 labels, 4 classes, 3 exits" in capsys.readouterr().out
+    calibrate = ["calibrate", "--val", "val.parquet", "--costs", "costs.json", "--out", "out/policies.json"]
+    overrides = ["--set", "calibrate.targets=[0.6, 0.7]", "--set", "calibrate.select.target=0.7"]
+    assert main([*calibrate, *overrides]) == 0
+    assert main(["check", "out/policies.json"]) == 0
+    evaluate = ["evaluate", "--test", "test.parquet", "--costs", "costs.json", "--policies", "out/policies.json"]
+    assert main([*evaluate, "--out", "evaluation.json"]) == 0
+    evaluation = json.loads((project / "evaluation.json").read_text())
+    assert set(evaluation) == {"full", "per_exit", "shared"}
+    assert set(evaluation["shared"]) == {"0.6", "0.7"}
+
+
+def test_calibrating_without_params_yaml_uses_the_documented_defaults(project):
+    assert main(["calibrate", "--val", "val.parquet", "--costs", "costs.json", "--out", "policies.json"]) == 0
+    names = [policy["name"] for policy in json.loads((project / "policies.json").read_text())["policies"]]
+    assert names[:2] == ["per_exit@0.8", "per_exit@0.85"]
+    assert len(names) == 10
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["check", "nothing.parquet"], "there is no logit cache nothing.parquet"),
+        (["check", "costs.json"], "costs.json"),
+        (["calibrate", "--val", "val.parquet", "--costs", "none.json", "--out", "p.json"], "no costs file none.json"),
+        (["calibrate", "--val", "val.parquet", "--costs", "costs.json", "--out", "p.json", "--set", "x"], "KEY=VALUE"),
+        (["calibrate", "--val", "val.parquet", "--costs", "costs.json", "--out", "p.json", "--set", "calibrate.targets=0.9"], "write \\[0.9\\]"),
+        (["evaluate", "--test", "test.parquet", "--costs", "costs.json", "--policies", "none.json", "--out", "e.json"], "no policies file"),
+    ],
+)
+def test_what_the_user_got_wrong_is_one_line_and_status_2(project, capsys, arguments, message):
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert re.search(message, error), error
+    assert not (project / "p.json").exists()
+
+
+def test_a_failed_calibration_leaves_the_earlier_file_as_it_was(project, rng):
+    (project / "policies.json").write_text("precious")
+    logits, labels = random_logits(rng)
+    offramp.write_logits("one_class.parquet", logits, np.zeros_like(labels))
+    arguments = ["calibrate", "--val", "one_class.parquet", "--costs", "costs.json", "--out", "policies.json"]
+    assert main(arguments) == 2
+    assert (project / "policies.json").read_text() == "precious"
+
+
+def test_thresholds_are_never_chosen_on_a_cache_that_says_it_is_the_test_split(project, rng, capsys):
+    from offramp.cache.writing import CacheWriter
+
+    logits, labels = random_logits(rng)
+    with CacheWriter(project / "x.parquet", 3, 4, "float32", {"split": "test"}) as writer:
+        writer.write(np.arange(50), labels, logits)
+    assert main(["calibrate", "--val", "x.parquet", "--costs", "costs.json", "--out", "p.json"]) == 2
+    assert "is the test split" in capsys.readouterr().err
+
+
+def test_the_command_line_starts_without_torch():
+    code = "import sys, offramp.cli, offramp.calibration, offramp.evaluation; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

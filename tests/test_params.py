@@ -1,0 +1,116 @@
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+from pydantic import BaseModel
+
+from offramp.cli import main
+from offramp.errors import InputError
+from offramp.params.calibration import Calibrate, Uncertainty
+from offramp.params.compute import Compute
+from offramp.params.logits import Logits
+from offramp.params.project import read_project
+from offramp.params.sweep import Sweep
+from offramp.params.training import Train
+
+ROOT = Path(__file__).resolve().parents[1]
+DEFAULTS: dict[str, type[BaseModel]] = {
+    "uncertainty": Uncertainty,
+    "calibrate": Calibrate,
+    "compute": Compute,
+    "logits": Logits,
+    "sweep": Sweep,
+    "train": Train,
+}
+
+
+@pytest.fixture
+def params_file(tmp_path):
+    return Path(shutil.copy(ROOT / "params.yaml", tmp_path))
+
+
+def change(path, key, value):
+    content = yaml.safe_load(path.read_text())
+    section = content
+    *parts, last = key.split(".")
+    for part in parts:
+        section = section[part]
+    section[last] = value
+    path.write_text(yaml.safe_dump(content))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("calibrate.targets", 0.9, r"calibrate.targets must be a non-empty list .*; got 0.9 \(write \[0.9\]\)"),
+        ("calibrate.targets", [], "calibrate.targets must be a non-empty list"),
+        ("calibrate.targets", [0.9, "foo"], "calibrate.targets must be"),
+        ("calibrate.targets", [0.9, 0.9], "without repeats"),
+        ("calibrate.targets", [0.9, 1.2], r"in \(0, 1\]"),
+        ("calibrate.targets", [0.9, 0.0], r"in \(0, 1\]"),
+        ("calibrate.targets", [0.9, float("nan")], "calibrate.targets must be"),
+        ("calibrate.methods", ["per_exit", "magic"], "of: per_exit, shared; got"),
+        ("calibrate.methods", "shared", "calibrate.methods must be a non-empty list"),
+        ("calibrate.select.method", "magic", "one of: per_exit, shared; got 'magic'"),
+        ("calibrate.select.target", 0.7, "must be one of calibrate.targets .*; got 0.7"),
+        ("calibrate.methods", ["per_exit"], "must be one of calibrate.methods .*; got 'shared'"),
+        ("calibrate.target", 0.7, "calibrate.target is not a parameter"),
+        ("data.name", "imagenet", r"data.name must be one of the keys of datasets \(cluttered_digits\); got 'imagenet'"),
+        ("model.name", "vgg", "model.name must be one of the keys of models"),
+        ("models.branchynet.network", "vgg", "must be one of: branchynet; got 'vgg'"),
+        ("models.branchynet.exit_weights", [1.0], "a list of 6 numbers"),
+        ("datasets.cluttered_digits.val", 0, "a whole number, at least 1; got 0"),
+        ("datasets.cluttered_digits.val", 10, "no sample of class"),
+        ("train.epochs", "8", "train.epochs must be a whole number, at least 1; got '8'"),
+        ("train.learning_rate", 0, r"in \(0, 1\]"),
+        ("uncertainty.score", "surprise", "must be one of: entropy; got 'surprise'"),
+        ("sweep.cutoffs", 1, "a whole number from 2"),
+        ("compute.device", "tpu", "compute.device must be auto, cpu"),
+        ("logits.dtype", "int8", "must be one of: float16, float32"),
+        ("seed", -1, "seed must be a whole number"),
+        ("extra", 1, "extra is not a parameter"),
+    ],
+)
+def test_a_bad_value_is_one_line_and_status_2(params_file, capsys, key, value, message):
+    change(params_file, key, value)
+    assert main(["check", str(params_file)]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert re.search(message, error), error
+
+
+@pytest.mark.parametrize("text", ["", "[]", "a: [", "\x00"])
+def test_a_file_that_is_no_mapping_is_refused(tmp_path, text):
+    (tmp_path / "params.yaml").write_text(text)
+    with pytest.raises(InputError, match=r"params\.yaml"):
+        read_project(tmp_path / "params.yaml")
+
+
+def test_a_missing_section_is_named(params_file):
+    content = yaml.safe_load(params_file.read_text())
+    del content["models"]
+    params_file.write_text(yaml.safe_dump(content))
+    with pytest.raises(InputError, match="models is missing"):
+        read_project(params_file)
+
+
+def test_exponents_without_a_point_are_numbers(params_file):
+    text = params_file.read_text().replace("learning_rate: 0.003", "learning_rate: 3e-3")
+    params_file.write_text(text)
+    assert read_project(params_file).train.learning_rate == 0.003
+
+
+@pytest.mark.parametrize("section", DEFAULTS)
+def test_params_yaml_holds_the_documented_defaults(section):
+    content = yaml.safe_load((ROOT / "params.yaml").read_text())
+    assert DEFAULTS[section]().model_dump() == content[section]
+
+
+def test_every_value_in_params_yaml_has_a_comment():
+    undocumented = {"network: branchynet", "channels: [16, 32, 64]"}  # those of the second model repeat the first's
+    for line in (ROOT / "params.yaml").read_text().splitlines():
+        key, _, value = line.strip().partition(":")
+        if value.strip() and "#" not in line and line.strip() not in undocumented:
+            assert key == "exit_weights", line

@@ -1,0 +1,194 @@
+"""The pipeline as DVC runs it: dependencies cover the imports, and a change reruns what it touches and nothing else."""
+
+import ast
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+STAGES = {name: stage.get("do", stage) for name, stage in PIPELINE.items()}
+ALWAYS = {"inputs", "host"}
+
+
+def imported_modules(file):
+    """Our modules that a file imports when it is loaded. The package root is none: it only offers names on demand."""
+    found = set()
+    for node in ast.parse(file.read_text()).body:
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        else:
+            continue
+        for name in names:
+            parts = name.split(".")
+            if parts[0] != "offramp":
+                continue
+            for end in range(2, len(parts) + 1):
+                base = ROOT / "src" / Path(*parts[:end])
+                found |= {path for path in (base.with_suffix(".py"), base / "__init__.py") if path.is_file()}
+    return found
+
+
+def import_closure(file):
+    seen, waiting = set(), {file}
+    while waiting:
+        path = waiting.pop()
+        seen.add(path)
+        waiting |= imported_modules(path) - seen
+    return {str(path.relative_to(ROOT)) for path in seen}
+
+
+@pytest.mark.parametrize("stage", sorted(set(STAGES) - ALWAYS))
+def test_dependencies_are_exactly_the_modules_a_stage_imports(stage):
+    declared = {path for path in STAGES[stage]["deps"] if path.endswith(".py")}
+    assert declared == import_closure(ROOT / f"stages/{stage}.py")
+
+
+@pytest.mark.parametrize("stage", ["prepare", "train", "logits", "costs", "calibrate", "sweep"])
+def test_a_stage_declares_every_section_it_reads(stage):
+    """A section with defaults that dvc.yaml forgets would silently be the default."""
+    text = (ROOT / f"stages/{stage}.py").read_text()
+    if "class Params(StageParams):" in text:
+        body = text.split("class Params(StageParams):")[1].split("\n\n\n")[0]
+        sections = re.findall(r"^    (\w+):", body, re.MULTILINE)
+    else:
+        sections = ["uncertainty", "calibrate"]
+    declared = {key.split(".")[0] for key in STAGES[stage]["params"]}
+    assert set(sections) == declared
+
+
+def run(folder, *command, status=0, **environment):
+    bin_folder = str(Path(sys.executable).parent)
+    variables = {name: value for name, value in os.environ.items() if not name.startswith("DVC_")}
+    variables |= {"PATH": bin_folder + os.pathsep + os.environ["PATH"], "PYTHONPATH": str(folder / "src")} | environment
+    done = subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, check=False)
+    assert done.returncode == status, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def reproduce(folder):
+    """Run the pipeline and return the stages that ran, without those that always do."""
+    return set(re.findall(r"Running stage '([\w@]+)'", run(folder, "dvc", "repro"))) - ALWAYS
+
+
+def restore(folder):
+    run(folder, "git", "checkout", "--quiet", ".")
+    run(folder, "dvc", "checkout", "--quiet")
+
+
+def edit(folder, key, value):
+    path = folder / "params.yaml"
+    content = yaml.safe_load(path.read_text())
+    section = content
+    *parts, last = key.split(".")
+    for part in parts:
+        section = section[part]
+    section[last] = value
+    path.write_text(yaml.safe_dump(content))
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory):
+    """A clone with small splits, run once."""
+    folder = tmp_path_factory.mktemp("clone") / "offramp"
+    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for name in filter(None, tracked.split("\0")):
+        if (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, folder / name)
+    small = {"train": 256, "val": 200, "test": 200}
+    for split, rows in small.items():
+        edit(folder, f"datasets.cluttered_digits.{split}", rows)
+    edit(folder, "train.epochs", 1)
+    edit(folder, "models.branchynet.channels", [4, 8, 8])
+    run(folder, "git", "init", "-q")
+    commit(folder)
+    run(folder, "dvc", "repro")
+    commit(folder)
+    return folder
+
+
+def commit(folder):
+    run(folder, "git", "add", "-A")
+    run(folder, "git", "-c", "user.name=test", "-c", "user.email=test@example.com", "commit", "-qm", "small")
+
+
+EVERYTHING = {"prepare", "train", "logits@val", "logits@test", "costs", "calibrate", "evaluate", "sweep", "figures"}
+RERUNS = [  # the README's table
+    ({"calibrate.targets": [0.1, 0.9]}, {"calibrate", "evaluate", "figures"}),
+    ({"sweep.cutoffs": 7}, {"sweep", "figures"}),
+    ({"train.epochs": 2}, EVERYTHING - {"prepare", "costs"}),
+    ({"model.name": "branchynet_slim"}, EVERYTHING - {"prepare"}),
+    ({"models.branchynet_slim.channels": [1, 1, 1]}, set()),
+]
+
+
+@pytest.mark.parametrize(("changes", "stages"), RERUNS, ids=[", ".join(changes) for changes, _ in RERUNS])
+def test_a_changed_parameter_reruns_what_it_touches(clone, changes, stages):
+    for key, value in changes.items():
+        edit(clone, key, value)
+    assert reproduce(clone) == stages
+    restore(clone)
+
+
+def test_an_edited_plotting_module_redraws_figures_and_nothing_else(clone):
+    path = clone / "src/offramp/figures/tradeoff.py"
+    path.write_text(path.read_text() + "\n# edited\n")
+    assert reproduce(clone) == {"figures"}
+    restore(clone)
+
+
+def test_a_second_run_runs_nothing_but_the_always_run_stages(clone):
+    assert reproduce(clone) == set()
+    plan = run(clone, "dvc", "repro", "--dry", "--allow-missing")
+    assert set(re.findall(r"Running stage '([\w@]+)'", plan)) == ALWAYS
+
+
+def test_every_declared_output_is_there_and_metrics_can_be_shown(clone):
+    for stage in STAGES.values():
+        for kind in ("outs", "metrics", "plots"):
+            for entry in stage.get(kind, []):
+                path = entry if isinstance(entry, str) else next(iter(entry))
+                if "${" not in path:
+                    assert (clone / path).exists()
+    figures = {path.stem for path in (clone / "plots/figures").glob("*.png")}
+    assert figures == {"tradeoff", "sweep", "exits", "training", "uncertainty", "gallery", "difficulty"}
+    assert "accuracy" in run(clone, "dvc", "metrics", "show")
+    run(clone, "dvc", "plots", "show")
+
+
+def test_costs_and_policies_fit_the_network_that_was_trained(clone):
+    costs = json.loads((clone / "metrics/costs.json").read_text())
+    policies = json.loads((clone / "metrics/policies.json").read_text())
+    assert list(costs["exits"]) == list(policies["temperature"]) == [f"exit_{k}" for k in range(1, 7)]
+    assert sum(policy["selected"] for policy in policies["policies"]) == 1
+
+
+def test_a_stage_is_also_a_plain_script_and_leaves_earlier_outputs_when_it_fails(clone):
+    policies = clone / "metrics/policies.json"
+    before, params = policies.read_bytes(), (clone / "params.yaml").read_text()
+    run(clone, sys.executable, "stages/calibrate.py")
+    assert policies.read_bytes() == before
+    edit(clone, "calibrate.targets", [1.5])
+    try:
+        output = run(clone, sys.executable, "stages/calibrate.py", status=2)
+        assert output.count("\n") == 1
+        assert "calibrate.targets must be" in output
+        assert policies.read_bytes() == before
+    finally:
+        (clone / "params.yaml").write_text(params)
+
+
+def test_svg_figures_are_the_same_bytes_when_drawn_again(clone):
+    before = {path.name: path.read_bytes() for path in (clone / "plots/figures").iterdir()}
+    run(clone, sys.executable, "stages/figures.py")
+    assert {path.name: path.read_bytes() for path in (clone / "plots/figures").iterdir()} == before
