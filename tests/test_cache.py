@@ -55,7 +55,10 @@ def test_other_list_types_are_read_too(written, kind):
     path, logits, _ = written
 
     def cast(columns, about):
-        lists = {name: pa.array([list(row) for row in logits[:, k].astype(kind.value_type.to_pandas_dtype())], kind) for k, name in enumerate(["exit_1", "exit_2", "exit_3"])}
+        lists = {
+            name: pa.array([list(row) for row in logits[:, k].astype(kind.value_type.to_pandas_dtype())], kind)
+            for k, name in enumerate(["exit_1", "exit_2", "exit_3"])
+        }
         return columns | lists, about
 
     rewrite(path, cast)
@@ -106,7 +109,10 @@ BROKEN = [
     (drop("sample"), "no column 'sample'"),
     (drop("label"), "no column 'label'"),
     (drop("exit_2"), "without a gap; found: exit_1, exit_3"),
-    (replace_column("label", lambda c: pa.array([str(x) for x in c.to_pylist()])), "'label' must be int64; it is string"),
+    (
+        replace_column("label", lambda c: pa.array([str(x) for x in c.to_pylist()])),
+        "'label' must be int64; it is string",
+    ),
     (replace_column("label", lambda c: pa.array([9, *c.to_pylist()[1:]])), "'label' is 9 at row 0; labels are 0 to 3"),
     (replace_column("label", lambda c: pa.array([-1, *c.to_pylist()[1:]])), "'label' is -1 at row 0"),
     (replace_column("sample", lambda c: pa.array([3, *c.to_pylist()[1:]])), "holds 3 at rows 0 and 3"),
@@ -114,8 +120,16 @@ BROKEN = [
     (replace_column("exit_2", with_value(float("nan"))), "'exit_2' is not finite .* at row 7"),
     (replace_column("exit_2", with_value(float("inf"))), "'exit_2' is not finite .* at row 7"),
     (replace_column("exit_2", with_value(None)), "'exit_2' is not finite .* at row 7"),
-    (replace_column("exit_3", lambda c: pa.array([*c.to_pylist()[:9], None, *c.to_pylist()[10:]], c.type)), "'exit_3' is null at row 9"),
-    (replace_column("exit_3", lambda c: pa.array([*c.to_pylist()[:9], [1.0], *c.to_pylist()[10:]], pa.list_(pa.float32()))), "'exit_3' has another number of logits at row 9"),
+    (
+        replace_column("exit_3", lambda c: pa.array([*c.to_pylist()[:9], None, *c.to_pylist()[10:]], c.type)),
+        "'exit_3' is null at row 9",
+    ),
+    (
+        replace_column(
+            "exit_3", lambda c: pa.array([*c.to_pylist()[:9], [1.0], *c.to_pylist()[10:]], pa.list_(pa.float32()))
+        ),
+        "'exit_3' has another number of logits at row 9",
+    ),
     (lambda c, _: (c, None), "no metadata key 'offramp'"),
     (lambda c, _: (c, "{"), "is not JSON"),
     (lambda c, a: (c, a | {"schema_version": 2}), "schema_version must be 1; it is 2"),

@@ -50,8 +50,34 @@ def test_calibrating_without_params_yaml_uses_the_documented_defaults(project):
         (["check", "costs.json"], "costs.json"),
         (["calibrate", "--val", "val.parquet", "--costs", "none.json", "--out", "p.json"], "no costs file none.json"),
         (["calibrate", "--val", "val.parquet", "--costs", "costs.json", "--out", "p.json", "--set", "x"], "KEY=VALUE"),
-        (["calibrate", "--val", "val.parquet", "--costs", "costs.json", "--out", "p.json", "--set", "calibrate.targets=0.9"], "write \\[0.9\\]"),
-        (["evaluate", "--test", "test.parquet", "--costs", "costs.json", "--policies", "none.json", "--out", "e.json"], "no policies file"),
+        (
+            [
+                "calibrate",
+                "--val",
+                "val.parquet",
+                "--costs",
+                "costs.json",
+                "--out",
+                "p.json",
+                "--set",
+                "calibrate.targets=0.9",
+            ],
+            "write \\[0.9\\]",
+        ),
+        (
+            [
+                "evaluate",
+                "--test",
+                "test.parquet",
+                "--costs",
+                "costs.json",
+                "--policies",
+                "none.json",
+                "--out",
+                "e.json",
+            ],
+            "no policies file",
+        ),
     ],
 )
 def test_what_the_user_got_wrong_is_one_line_and_status_2(project, capsys, arguments, message):

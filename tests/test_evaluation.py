@@ -25,7 +25,20 @@ def case(rng, costs):
 def test_evaluation_has_every_key_and_no_list_or_null(case):
     result = evaluate(*case)
     entry = result["shared"]["0.7"]
-    assert list(entry) == ["accuracy", "accuracy_low", "accuracy_high", "loss", "loss_low", "loss_high", "mmacs", "mac_ratio", "speedup", "feasible", "meets_target", "exits"]
+    assert list(entry) == [
+        "accuracy",
+        "accuracy_low",
+        "accuracy_high",
+        "loss",
+        "loss_low",
+        "loss_high",
+        "mmacs",
+        "mac_ratio",
+        "speedup",
+        "feasible",
+        "meets_target",
+        "exits",
+    ]
     assert result["shared"]["0.99"]["feasible"] is False
 
     def leaves(value):

@@ -57,7 +57,11 @@ def change(path, key, value):
         ("calibrate.select.target", 0.7, "must be one of calibrate.targets .*; got 0.7"),
         ("calibrate.methods", ["per_exit"], "must be one of calibrate.methods .*; got 'shared'"),
         ("calibrate.target", 0.7, "calibrate.target is not a parameter"),
-        ("data.name", "imagenet", r"data.name must be one of the keys of datasets \(cluttered_digits\); got 'imagenet'"),
+        (
+            "data.name",
+            "imagenet",
+            r"data.name must be one of the keys of datasets \(cluttered_digits\); got 'imagenet'",
+        ),
         ("model.name", "vgg", "model.name must be one of the keys of models"),
         ("models.branchynet.network", "vgg", "must be one of: branchynet; got 'vgg'"),
         ("models.branchynet.exit_weights", [1.0], "a list of 6 numbers"),
