@@ -81,7 +81,7 @@ def test_difficulty_bins_hold_every_sample_once(case, tmp_path, rng):
 def test_the_sweep_starts_with_the_full_network_and_ends_at_the_first_exit(case, tmp_path):
     _, outcomes, costs = case
     steps = list(sweep(outcomes, costs, 11))
-    assert [cutoff for cutoff, _ in steps][0] == 0
+    assert next(cutoff for cutoff, _ in steps) == 0
     assert [cutoff for cutoff, _ in steps][-1] == pytest.approx(math.log(2))
     write_sweep(tmp_path / "sweep.csv", outcomes, costs, 11)
     rows = list(csv.DictReader((tmp_path / "sweep.csv").open()))
