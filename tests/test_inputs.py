@@ -42,7 +42,7 @@ def test_an_unchanged_file_is_not_read_again(tmp_path):
 
 
 def test_a_missing_file_is_named_with_its_parameter(tmp_path):
-    with pytest.raises(InputError, match="weights names .*nothing.pt, which is not a file"):
+    with pytest.raises(InputError, match=r"weights names .*nothing\.pt, which is not a file"):
         inputs(tmp_path, Weights(weights=str(Path(tmp_path) / "nothing.pt")))
 
 

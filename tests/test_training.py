@@ -39,14 +39,14 @@ def test_training_twice_gives_the_same_weights(examples, tmp_path):
 
 
 def test_a_killed_run_goes_on_and_ends_with_the_same_weights(examples, tmp_path, capsys):
-    class Killed(Exception):
+    class KilledError(Exception):
         pass
 
     def kill(epoch, _):
         if epoch == 2:
-            raise Killed
+            raise KilledError
 
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         run(examples, tmp_path / "killed.pt", after_epoch=kill)
     resumed, history = run(examples, tmp_path / "killed.pt")
     whole, whole_history = run(examples, tmp_path / "whole.pt")
