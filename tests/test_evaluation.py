@@ -96,15 +96,15 @@ def entropy_by_hand(logits):
     return -(p * np.log(np.where(p > 0, p, 1))).sum(-1)
 
 
-@pytest.mark.skipif(not (ROOT / "data/logits/test.parquet").exists(), reason="the pipeline has not run here")
-def test_committed_accuracies_equal_a_recomputation_from_the_parquet_file():
-    table = pq.read_table(ROOT / "data/logits/test.parquet")
+def require_recomputed_accuracies(folder):
+    """Compare evaluation.json with what a plain loop makes of the Parquet file and policies.json."""
+    table = pq.read_table(folder / "data/logits/test.parquet")
     label = table.column("label").to_numpy()
     exits = [name for name in table.column_names if name.startswith("exit_")]
     logits = np.stack([np.array(table.column(name).to_pylist(), dtype=np.float64) for name in exits], axis=1)
     entropy = entropy_by_hand(logits)
-    evaluation = json.loads((ROOT / "metrics/evaluation.json").read_text())
-    for policy in json.loads((ROOT / "metrics/policies.json").read_text())["policies"]:
+    evaluation = json.loads((folder / "metrics/evaluation.json").read_text())
+    for policy in json.loads((folder / "metrics/policies.json").read_text())["policies"]:
         right = 0
         for i in range(len(label)):
             for k, name in enumerate(exits):
@@ -113,3 +113,8 @@ def test_committed_accuracies_equal_a_recomputation_from_the_parquet_file():
                     right += logits[i, k].argmax() == label[i]
                     break
         assert evaluation[policy["method"]][f"{policy['target']:g}"]["accuracy"] == right / len(label)
+
+
+@pytest.mark.skipif(not (ROOT / "data/logits/test.parquet").exists(), reason="the pipeline has not run here")
+def test_committed_accuracies_equal_a_recomputation_from_the_parquet_file():
+    require_recomputed_accuracies(ROOT)

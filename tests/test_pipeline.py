@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from test_evaluation import require_recomputed_accuracies
+
 ROOT = Path(__file__).resolve().parents[1]
 PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 STAGES = {name: stage.get("do", stage) for name, stage in PIPELINE.items()}
@@ -164,6 +166,10 @@ def test_every_declared_output_is_there_and_metrics_can_be_shown(clone):
     assert figures == {"tradeoff", "sweep", "exits", "training", "uncertainty", "gallery", "difficulty"}
     assert "accuracy" in run(clone, "dvc", "metrics", "show")
     run(clone, "dvc", "plots", "show")
+
+
+def test_accuracies_equal_a_recomputation_from_the_parquet_file(clone):
+    require_recomputed_accuracies(clone)
 
 
 def test_costs_and_policies_fit_the_network_that_was_trained(clone):

@@ -1,4 +1,4 @@
-"""The command line: `offramp check`, `calibrate`, `evaluate`, `costs`. Starts without torch.
+"""The command line: `offramp check`, `calibrate`, `evaluate`. Starts without torch.
 
 Exit status 0; 2 with one line on stderr for what the user got wrong.
 """

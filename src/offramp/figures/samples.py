@@ -12,6 +12,8 @@ from offramp.prepared import Images
 from offramp.replay import Replay
 
 PER_EXIT = 10
+GAP = 4  # pixels between images
+WRONG = {"facecolor": "black", "edgecolor": "none", "pad": 1}
 
 
 def gallery_rows(outcomes: Outcomes, result: Replay) -> list[list[int]]:
@@ -28,18 +30,26 @@ def gallery_rows(outcomes: Outcomes, result: Replay) -> list[list[int]]:
 def draw_gallery(
     folder: Path, images: dict[int, Images], rows: list[list[int]], outcomes: Outcomes, result: Replay, title: str
 ) -> None:
-    """Draw the images (height, width, channels) of `gallery_rows`, by position; wrong answers have a frame."""
-    n_exits = outcomes.n_exits
-    with figure(folder, "gallery", 9, 0.95 * n_exits + 0.9) as drawn:
-        grid = drawn.subplots(n_exits, PER_EXIT, squeeze=False)
+    """Draw the images (height, width, channels) of `gallery_rows`, by position; wrong answers are marked.
+
+    All tiles are one picture: an axes for each would take most of a second.
+    """
+    height, width, channels = next(iter(images.values())).shape
+    tile_height, tile_width = height + GAP, width + GAP
+    canvas = np.full((outcomes.n_exits * tile_height, PER_EXIT * tile_width, channels), 255, np.uint8)
+    with figure(folder, "gallery", 9, 0.85 * outcomes.n_exits + 0.7) as drawn:
+        axes = drawn.add_subplot()
+        axes.set_axis_off()
         for k, positions in enumerate(rows):
-            for column, axes in enumerate(grid[k]):
-                axes.set_axis_off()
-                if column < len(positions):
-                    _draw_image(axes, images[positions[column]], bool(result.correct[positions[column]]))
+            top = k * tile_height
             share = float((result.taken == k).mean())
-            text = f"exit {k + 1}\n{share:.1%}"
-            grid[k][0].text(-0.25, 0.5, text, transform=grid[k][0].transAxes, ha="right", va="center")
+            axes.text(-GAP, top + height / 2, f"exit {k + 1}\n{share:.1%}", ha="right", va="center")
+            for column, position in enumerate(positions):
+                left = column * tile_width
+                canvas[top : top + height, left : left + width] = images[position]
+                if not result.correct[position]:
+                    axes.text(left + width - 1, top + 1, "✕", ha="right", va="top", color="white", bbox=WRONG)
+        axes.imshow(canvas if channels == 3 else canvas[..., 0], cmap="gray", interpolation="nearest")
         drawn.suptitle(f"{title}: test images by the exit they leave at, certain to uncertain; ✕ = wrong answer")
 
 
@@ -69,19 +79,3 @@ def draw_difficulty(folder: Path, table: Path, policies: Policies) -> None:
 def _accuracy(rows: list[dict[str, Any]], start: float) -> float:
     part = [row for row in rows if row["difficulty_low"] == start and row["samples"]]
     return float(sum(row["accuracy"] * row["samples"] for row in part) / sum(row["samples"] for row in part))
-
-
-def _draw_image(axes: Any, image: Images, correct: bool) -> None:
-    axes.imshow(image if image.shape[-1] == 3 else image[..., 0], cmap="gray", interpolation="nearest")
-    if not correct:
-        axes.text(
-            0.97,
-            0.95,
-            "✕",
-            transform=axes.transAxes,
-            ha="right",
-            va="top",
-            color="white",
-            weight="bold",
-            bbox={"facecolor": "black", "edgecolor": "none", "pad": 1},
-        )

@@ -60,6 +60,7 @@ def figure(folder: Path, name: str, width: float, height: float) -> Iterator[Fig
             for suffix, metadata in ((".png", {"Software": None}), (".svg", {"Date": None})):
                 with replacing(folder / f"{name}{suffix}") as temporary:
                     drawn.savefig(temporary, format=suffix[1:], dpi=130, metadata=metadata)
+                drawn.set_layout_engine("none")  # the first file's layout serves the second
         finally:
             plt.close(drawn)
 
