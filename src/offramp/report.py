@@ -15,7 +15,7 @@ from typing import Any
 from offramp.files import write_text
 from offramp.host import summary
 
-SUMMARY = Path("metrics")
+METRICS = Path("metrics")
 RESULTS = Path("results")
 
 
@@ -25,8 +25,10 @@ def main(arguments: list[str]) -> int:
     text = path.read_text(encoding="utf-8")
     new = text
     for name, make in BLOCKS.items():
-        pattern = re.compile(rf"(<!-- {name} -->\n).*?(\n<!-- /{name} -->)", re.DOTALL)
-        new = pattern.sub(partial(_fill, block=make()), new)
+        new, found = re.subn(
+            rf"(<!-- {name} -->).*?(<!-- /{name} -->)", partial(_fill, block=make()), new, flags=re.DOTALL
+        )
+        assert found == 1, f"{path} must have the marks <!-- {name} --> and <!-- /{name} --> once; found {found}"
     if check and new != text:
         print(f"{path} does not hold the numbers of the committed results; run `make readme`", file=sys.stderr)
         return 1
@@ -36,18 +38,18 @@ def main(arguments: list[str]) -> int:
 
 
 def _fill(match: re.Match[str], block: str) -> str:
-    return match[1] + block + match[2]
+    return f"{match[1]}\n{block}\n{match[2]}"
 
 
 def _policies_table() -> str:
-    evaluation = _read(SUMMARY / "evaluation.json")
+    evaluation = _read(METRICS / "evaluation.json")
     full = evaluation["full"]
     lines = [
         "| policy | accuracy on test (95 %) | loss against the full network (95 %) | share of MACs | target met |",
         "|---|---|---|---|---|",
         f"| full network | {full['accuracy']:.4f} | 0 | 1 ({full['mmacs']:.2f} million) | |",
     ]
-    for policy in _read(SUMMARY / "policies.json")["policies"]:
+    for policy in _read(METRICS / "policies.json")["policies"]:
         row = evaluation[policy["method"]][f"{policy['target']:g}"]
         name = f"**{policy['name']}** (selected)" if policy["selected"] else policy["name"]
         met = "infeasible" if not row["feasible"] else "yes" if row["meets_target"] else "no"
@@ -59,7 +61,7 @@ def _policies_table() -> str:
 
 
 def _cutoff_table() -> str:
-    sweep = _read(SUMMARY / "sweep.json")
+    sweep = _read(METRICS / "sweep.json")
     lines = [
         f"Entropy cutoff {sweep['cutoff']:g} at every side exit: accuracy {sweep['accuracy']:.4f} at "
         f"{sweep['mac_ratio']:.3f} of the full network's MACs.",
