@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from offramp.costs import Costs, from_parts
 from offramp.outcomes import Outcomes
@@ -19,6 +20,17 @@ def rng():
 @pytest.fixture
 def costs() -> Costs:
     return from_parts("macs", [10, 20, 30, 40], [4, 3, 2, 1])
+
+
+def edit_params(path: Path, key: str, value) -> None:
+    """Set one dotted key in a params.yaml; comments are lost."""
+    content = yaml.safe_load(path.read_text())
+    section = content
+    *parts, last = key.split(".")
+    for part in parts:
+        section = section[part]
+    section[last] = value
+    path.write_text(yaml.safe_dump(content))
 
 
 def make_outcomes(uncertainty, correct, n_classes: int = 2) -> Outcomes:

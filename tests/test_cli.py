@@ -111,3 +111,15 @@ def test_the_command_line_starts_without_torch():
     code = "import sys, offramp.cli, offramp.calibration, offramp.evaluation; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_somebody_elses_policies_are_checked_and_an_unknown_method_is_refused(project, capsys):
+    entry = {"name": "mine@1", "method": "mine", "target": 1.0, "feasible": True, "selected": True}
+    entry["thresholds"] = {"exit_1": 0.1, "exit_2": None, "exit_3": "inf"}
+    content = {"schema_version": 1, "score": "entropy", "temperature": {f"exit_{k}": 1.0 for k in (1, 2, 3)}}
+    (project / "policies.json").write_text(json.dumps(content | {"policies": [entry]}))
+    assert main(["check", "policies.json"]) == 0
+    assert "without validation figures" in capsys.readouterr().out
+    evaluate = ["evaluate", "--test", "test.parquet", "--costs", "costs.json", "--policies", "policies.json"]
+    assert main([*evaluate, "--out", "evaluation.json"]) == 2
+    assert "unknown method 'mine'; known: per_exit, shared" in capsys.readouterr().err

@@ -6,6 +6,7 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
+from conftest import edit_params
 from offramp.cli import main
 from offramp.errors import InputError
 from offramp.params.calibration import Calibrate, Uncertainty
@@ -29,16 +30,6 @@ DEFAULTS: dict[str, type[BaseModel]] = {
 @pytest.fixture
 def params_file(tmp_path):
     return Path(shutil.copy(ROOT / "params.yaml", tmp_path))
-
-
-def change(path, key, value):
-    content = yaml.safe_load(path.read_text())
-    section = content
-    *parts, last = key.split(".")
-    for part in parts:
-        section = section[part]
-    section[last] = value
-    path.write_text(yaml.safe_dump(content))
 
 
 @pytest.mark.parametrize(
@@ -68,6 +59,7 @@ def change(path, key, value):
         ("datasets.cluttered_digits.val", 0, "a whole number, at least 1; got 0"),
         ("datasets.cluttered_digits.val", 10, "no sample of class"),
         ("train.epochs", "8", "train.epochs must be a whole number, at least 1; got '8'"),
+        ("train.batch_size", 1, "a whole number, at least 2; got 1"),
         ("train.learning_rate", 0, r"in \(0, 1\]"),
         ("uncertainty.score", "surprise", "must be one of: entropy; got 'surprise'"),
         ("sweep.cutoffs", 1, "a whole number from 2"),
@@ -78,7 +70,7 @@ def change(path, key, value):
     ],
 )
 def test_a_bad_value_is_one_line_and_status_2(params_file, capsys, key, value, message):
-    change(params_file, key, value)
+    edit_params(params_file, key, value)
     assert main(["check", str(params_file)]) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1

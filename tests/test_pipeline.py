@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from conftest import edit_params
 from test_evaluation import require_recomputed_accuracies
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -88,14 +89,7 @@ def restore(folder):
 
 
 def edit(folder, key, value):
-    path = folder / "params.yaml"
-    content = yaml.safe_load(path.read_text())
-    section = content
-    *parts, last = key.split(".")
-    for part in parts:
-        section = section[part]
-    section[last] = value
-    path.write_text(yaml.safe_dump(content))
+    edit_params(folder / "params.yaml", key, value)
 
 
 @pytest.fixture(scope="module")

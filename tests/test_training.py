@@ -71,3 +71,11 @@ def test_an_exit_of_weight_zero_is_not_trained(examples, tmp_path):
     train(network, examples, weights, Schedule(1, 16, 0.01, 0.0), 1, CPU, tmp_path / "z.pt", lambda *_: None)
     assert torch.equal(network.branch3.fc.weight, before)
     assert not torch.equal(network.fc5.weight, before[:2, :128])
+
+
+@pytest.mark.parametrize(("batch_size", "epochs"), [(21, 2), (63, 1), (64, 1)])
+def test_a_single_sample_left_over_and_a_single_step_do_not_stop_training(examples, tmp_path, batch_size, epochs):
+    network = build("branchynet", {"channels": (4, 4, 8)}, (3, 32, 32), 2)
+    schedule = Schedule(epochs, batch_size, 0.01, 0.0)
+    history = train(network, examples, [1.0] * 6, schedule, 1, CPU, tmp_path / "x.pt", lambda *_: None)
+    assert history.last("val")["exit_6"]["epoch"] == epochs

@@ -50,6 +50,10 @@ def read_test(path: Path, content: Policies, costs: Costs) -> Outcomes:
         raise InputError(f"{path} is the {split} split, as its metadata says; policies are evaluated on the test split")
     if cache.exits != content.exits:
         raise InputError(f"{path} has {len(cache.exits)} exits, the policies are for {len(content.exits)}")
+    for policy in content.policies:
+        if policy.method not in MEETS_TARGET:
+            known = ", ".join(sorted(MEETS_TARGET))
+            raise InputError(f"policy {policy.name!r} has the unknown method {policy.method!r}; known: {known}")
     outcomes = read_outcomes(cache, content.score, content.temperature)
     require_same_exits(outcomes, costs)
     return outcomes

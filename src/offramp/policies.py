@@ -41,10 +41,6 @@ class Policy:
     def name(self) -> str:
         return f"{self.method}@{self.target:g}"
 
-    @property
-    def enabled(self) -> tuple[bool, ...]:
-        return tuple(threshold is not None for threshold in self.thresholds)
-
 
 @dataclass(frozen=True)
 class Policies:
@@ -138,11 +134,17 @@ def describe(content: Policies) -> str:
     lines = []
     for policy in content.policies:
         mark = "*" if policy is content.selected else " "
-        figures = f"accuracy {policy.validation['accuracy']:.4f}, {policy.validation['mac_ratio']:.3f} of the full cost"
         reason = "" if policy.feasible else f"  INFEASIBLE: {policy.reason}"
-        lines.append(f"{mark} {policy.name:<14} {figures} on validation{reason}")
+        lines.append(f"{mark} {policy.name:<14} {_in_sample(policy.validation)}{reason}")
     lines.append("* selected" + ("" if content.selected.feasible else ", although it is infeasible"))
     return "\n".join(lines)
+
+
+def _in_sample(validation: Mapping[str, Any]) -> str:
+    """Return the in-sample figures in words; somebody else's file may lack them."""
+    if not {"accuracy", "mac_ratio"} <= set(validation):
+        return "without validation figures"
+    return f"accuracy {validation['accuracy']:.4f}, {validation['mac_ratio']:.3f} of the full cost on validation"
 
 
 def _to_json(policy: Policy, content: Policies) -> dict[str, Any]:

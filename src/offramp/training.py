@@ -86,7 +86,7 @@ def train(
     optimiser = torch.optim.AdamW(
         network.parameters(), lr=schedule.learning_rate, weight_decay=schedule.weight_decay, fused=True
     )
-    steps = -(-len(examples["train"].labels) // schedule.batch_size)
+    steps = len(_batches(torch.arange(len(examples["train"].labels)), schedule.batch_size))
     cycle = torch.optim.lr_scheduler.OneCycleLR(optimiser, schedule.learning_rate, total_steps=schedule.epochs * steps)
     parts = {"network": network, "optimiser": optimiser, "cycle": cycle}
     first_epoch, history = _resume(checkpoint, parts, device)
@@ -133,7 +133,8 @@ def _run_epoch(
     """One pass in `order`; return the mean loss and accuracy of every exit while training (dropout on)."""
     network.train()
     total_loss, total_correct = torch.zeros_like(weights), torch.zeros_like(weights)
-    for rows in tqdm(order.split(batch_size), progress, unit="batch", disable=None, leave=False):
+    batches = _batches(order, batch_size)
+    for rows in tqdm(batches, progress, unit="batch", disable=None, leave=False):
         losses, correct = _losses(network, examples.images[rows], examples.labels[rows])  # (exits, batch)
         optimiser.zero_grad()
         (weights @ losses.mean(1)).backward()
@@ -141,7 +142,14 @@ def _run_epoch(
         cycle.step()
         total_loss += losses.detach().sum(1)
         total_correct += correct.sum(1)
-    return total_loss / len(order), total_correct / len(order)
+    n_seen = sum(len(rows) for rows in batches)
+    return total_loss / n_seen, total_correct / n_seen
+
+
+def _batches(order: Tensor, batch_size: int) -> tuple[Tensor, ...]:
+    """Split `order` (samples,); a single sample left over is dropped, because batch norm cannot train on one."""
+    batches = order.split(batch_size)
+    return batches[:-1] if len(batches) > 1 and len(batches[-1]) == 1 else batches
 
 
 def _losses(network: EarlyExitNetwork, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
