@@ -10,15 +10,8 @@ from offramp.stage import run
 
 
 def main() -> None:
-    params = Calibration.read()
-    policies = calibrate_cache(
-        Path("data/logits/val.parquet"),
-        read_costs(Path("metrics/costs.json")),
-        score=params.uncertainty.score,
-        methods=params.calibrate.methods,
-        targets=params.calibrate.targets,
-        select=(params.calibrate.select.method, params.calibrate.select.target),
-    )
+    costs = read_costs(Path("metrics/costs.json"))
+    policies = calibrate_cache(Path("data/logits/val.parquet"), costs, Calibration.read().settings())
     write_policies(Path("metrics/policies.json"), policies)
     print(describe(policies))
 

@@ -4,7 +4,10 @@ from pathlib import Path
 
 from offramp.costs import read_costs
 from offramp.evaluation import read_test
+from offramp.figures.classes import draw_classes
 from offramp.figures.exits import draw_exits
+from offramp.figures.guarantees import draw_guarantees
+from offramp.figures.reliability import draw_reliability
 from offramp.figures.samples import draw_difficulty, draw_gallery, gallery_rows
 from offramp.figures.sweep import draw_sweep
 from offramp.figures.tradeoff import draw_tradeoff
@@ -22,11 +25,14 @@ FIGURES = PLOTS / "figures"
 def main() -> None:
     draw_tradeoff(FIGURES, PLOTS / "tradeoff.csv")
     draw_exits(FIGURES, PLOTS / "exits.csv")
+    draw_guarantees(FIGURES, PLOTS / "guarantees.csv")
     draw_sweep(FIGURES, PLOTS / "sweep.csv", Path("metrics/sweep.json"))
+    draw_reliability(FIGURES, PLOTS / "reliability.csv", Path("metrics/reliability.json"))
     draw_training(FIGURES, PLOTS / "training.csv")
     policies = read_policies(Path("metrics/policies.json"))
+    draw_classes(FIGURES, PLOTS / "classes.csv", policies)
     draw_difficulty(FIGURES, PLOTS / "difficulty.csv", policies)
-    costs = read_costs(Path("metrics/costs.json"))
+    costs = policies.scoring.costs(read_costs(Path("metrics/costs.json")))
     outcomes = read_test(Path("data/logits/test.parquet"), policies, costs)
     draw_uncertainty(FIGURES, outcomes, policies)
     result = replay(outcomes, policies.selected.thresholds, costs)

@@ -8,6 +8,7 @@ from offramp.outcomes import read_outcomes
 from offramp.params.reading import StageParams
 from offramp.params.sweep import Sweep
 from offramp.replay import require_same_exits
+from offramp.scoring import Scoring
 from offramp.stage import run
 from offramp.sweep import write_cutoff, write_sweep
 
@@ -18,7 +19,8 @@ class Params(StageParams):
 
 def main() -> None:
     params = Params.read().sweep
-    outcomes = read_outcomes(open_cache(Path("data/logits/test.parquet")), "entropy")
+    cache = open_cache(Path("data/logits/test.parquet"))
+    outcomes = read_outcomes(cache, Scoring.plain("entropy", cache.exits))
     costs = read_costs(Path("metrics/costs.json"))
     require_same_exits(outcomes, costs)
     write_sweep(Path("plots/sweep.csv"), outcomes, costs, params.cutoffs)

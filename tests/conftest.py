@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import yaml
 
+from offramp.cache.reading import open_cache
 from offramp.costs import Costs, from_parts
-from offramp.outcomes import Outcomes
+from offramp.outcomes import Outcomes, read_outcomes
+from offramp.scoring import Scoring
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -41,6 +43,7 @@ def make_outcomes(uncertainty, correct, n_classes: int = 2) -> Outcomes:
         label=np.arange(n) % n_classes,
         uncertainty=uncertainty,
         correct=correct,
+        agrees=correct == correct[:, -1:],  # two wrong answers count as the same one
         exits=[f"exit_{k + 1}" for k in range(n_exits)],
         class_names=[str(c) for c in range(n_classes)],
     )
@@ -53,6 +56,11 @@ def random_outcomes(rng, n: int = 60, n_exits: int = 4, ties: bool = False) -> O
         uncertainty = uncertainty.round(1)
     quality = np.linspace(0.2, 0.6, n_exits)
     return make_outcomes(uncertainty, rng.random((n, n_exits)) < quality + 0.4 * (1 - uncertainty))
+
+
+def read_entropy(path: Path, **options) -> Outcomes:
+    cache = open_cache(path)
+    return read_outcomes(cache, Scoring.plain("entropy", cache.exits), **options)
 
 
 def random_logits(rng, n: int = 50, n_exits: int = 3, n_classes: int = 4):

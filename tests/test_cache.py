@@ -6,10 +6,11 @@ import pyarrow.parquet as pq
 import pytest
 
 import offramp
-from conftest import SHARED, random_logits
+from conftest import SHARED, random_logits, read_entropy
 from offramp.cache.reading import UNKNOWN, open_cache
 from offramp.errors import InputError
 from offramp.outcomes import read_outcomes, require_every_class
+from offramp.scoring import Scoring
 from offramp.uncertainty import entropy
 
 
@@ -45,7 +46,7 @@ def test_a_written_cache_is_read_back(written):
 
 def test_outcomes_equal_a_plain_computation(written):
     path, logits, labels = written
-    outcomes = read_outcomes(open_cache(path), "entropy", {"exit_1": 1.0, "exit_2": 2.0, "exit_3": 1.0})
+    outcomes = read_outcomes(open_cache(path), Scoring("entropy", {"exit_1": 1.0, "exit_2": 2.0, "exit_3": 1.0}))
     assert np.array_equal(outcomes.correct, logits.argmax(2) == labels[:, None])
     assert outcomes.uncertainty[:, 1] == pytest.approx(entropy(logits[:, 1].astype(float) / 2))
 
@@ -72,7 +73,7 @@ def test_a_directory_of_files_is_one_table(tmp_path, rng):
         path = tmp_path / "parts" / f"{part}.parquet"
         offramp.write_logits(path, logits[rows], labels[rows])
         rewrite(path, lambda c, a, start=rows.start: (c | {"sample": pa.array(np.arange(len(c["label"])) + start)}, a))
-    outcomes = read_outcomes(open_cache(tmp_path / "parts"), "entropy")
+    outcomes = read_entropy(tmp_path / "parts")
     assert len(outcomes) == 50
     assert np.array_equal(outcomes.correct, logits.argmax(2) == labels[:, None])
 
@@ -84,8 +85,8 @@ def test_unknown_labels_are_null_in_the_file_and_refused_where_they_are_needed(t
     assert pq.read_table(path).column("label").null_count == 1
     assert next(open_cache(path).read()).label[0] == UNKNOWN
     with pytest.raises(InputError, match="1 of 5 labels are null, the first at row 0"):
-        read_outcomes(open_cache(path), "entropy")
-    assert not read_outcomes(open_cache(path), "entropy", labels_required=False).correct[0].any()
+        read_entropy(path)
+    assert not read_entropy(path, labels_required=False).correct[0].any()
 
 
 def replace_column(name, make):
@@ -144,7 +145,7 @@ def test_what_breaks_the_contract_is_named_in_one_line(written, change, message)
     path, *_ = written
     rewrite(path, change)
     with pytest.raises(InputError, match=message) as error:
-        read_outcomes(open_cache(path), "entropy")
+        read_entropy(path)
     assert "val.parquet" in str(error.value)
     assert "\n" not in str(error.value)
 
@@ -195,10 +196,10 @@ def test_a_class_absent_from_validation_is_named(tmp_path, rng):
     logits, labels = random_logits(rng)
     offramp.write_logits(tmp_path / "val.parquet", logits[labels != 2], labels[labels != 2], ["a", "b", "cat", "d"])
     with pytest.raises(InputError, match="no sample of class 'cat'"):
-        require_every_class(read_outcomes(open_cache(tmp_path / "val.parquet"), "entropy"), "val")
+        require_every_class(read_entropy(tmp_path / "val.parquet"), "val")
 
 
 @pytest.mark.skipif(not SHARED.exists(), reason="the given network's logits are not here")
 def test_the_given_cache_keeps_the_contract():
-    outcomes = read_outcomes(open_cache(SHARED / "branchynet-cifar10-test-logits.parquet"), "entropy")
+    outcomes = read_entropy(SHARED / "branchynet-cifar10-test-logits.parquet")
     assert outcomes.correct.mean(axis=0) == pytest.approx([0.592, 0.681, 0.702, 0.728, 0.757, 0.774], abs=0.001)

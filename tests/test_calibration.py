@@ -1,14 +1,18 @@
 import math
+from typing import get_args
 
 import numpy as np
 import pytest
 
 from conftest import make_outcomes, random_outcomes
-from offramp.calibration import calibrate
+from offramp.calibration import METHODS, calibrate
 from offramp.calibration.per_exit import per_exit
 from offramp.calibration.shared import cutoff_curve, shared
 from offramp.costs import from_parts
+from offramp.params.calibration import SCORES, TARGETS_OF, Method, Score
 from offramp.replay import replay
+from offramp.scoring import KNOWN, Scoring
+from offramp.settings import Settings
 
 INF = math.inf
 TARGETS = [0.5, 0.7, 0.8, 0.9, 1.0]
@@ -116,8 +120,17 @@ def test_a_network_with_one_exit_has_one_policy():
 
 
 def test_calibrate_returns_every_method_and_target_and_selects_one(rng, costs):
-    policies = calibrate(random_outcomes(rng), costs, "entropy", ["shared", "per_exit"], [0.7, 0.8], ("per_exit", 0.7))
-    assert [policy.name for policy in policies.policies] == ["shared@0.7", "shared@0.8", "per_exit@0.7", "per_exit@0.8"]
+    wanted = [("shared", 0.7), ("shared", 0.8), ("per_exit", 0.7), ("budget", 0.5)]
+    outcomes, scoring = random_outcomes(rng), Scoring.plain("entropy", ["exit_1", "exit_2", "exit_3", "exit_4"])
+    policies = calibrate(outcomes, costs, scoring, Settings(wanted, ("per_exit", 0.7)))
+    assert [policy.name for policy in policies.policies] == ["shared@0.7", "shared@0.8", "per_exit@0.7", "budget@0.5"]
     assert policies.selected.name == "per_exit@0.7"
     with pytest.raises(ValueError, match="not among"):
-        calibrate(random_outcomes(rng), costs, "entropy", ["shared"], [0.7], ("per_exit", 0.7))
+        calibrate(outcomes, costs, scoring, Settings(wanted, ("per_exit", 0.9)))
+
+
+def test_every_method_of_params_yaml_exists():
+    assert set(TARGETS_OF) == set(METHODS)
+    assert set(SCORES) == set(KNOWN)
+    assert set(get_args(Method)) == set(METHODS)
+    assert set(get_args(Score)) == set(KNOWN)

@@ -26,7 +26,8 @@ def test_own_logits_go_from_check_to_evaluation(project, capsys):
     assert main(["check", "val.parquet"]) == 0
     assert "300 samples, 300 labels, 4 classes, 3 exits" in capsys.readouterr().out
     calibrate = ["calibrate", "--val", "val.parquet", "--costs", "costs.json", "--out", "out/policies.json"]
-    overrides = ["--set", "calibrate.targets=[0.6, 0.7]", "--set", "calibrate.select.target=0.7"]
+    overrides = ["--set", "calibrate.targets=[0.6, 0.7]", "--set", "calibrate.methods=[per_exit, shared]"]
+    overrides += ["--set", "calibrate.select={method: shared, target: 0.7}"]
     assert main([*calibrate, *overrides]) == 0
     assert main(["check", "out/policies.json"]) == 0
     evaluate = ["evaluate", "--test", "test.parquet", "--costs", "costs.json", "--policies", "out/policies.json"]
@@ -40,7 +41,8 @@ def test_calibrating_without_params_yaml_uses_the_documented_defaults(project):
     assert main(["calibrate", "--val", "val.parquet", "--costs", "costs.json", "--out", "policies.json"]) == 0
     names = [policy["name"] for policy in json.loads((project / "policies.json").read_text())["policies"]]
     assert names[:2] == ["per_exit@0.8", "per_exit@0.85"]
-    assert len(names) == 10
+    assert names[-1] == "budget@0.7"
+    assert len(names) == 21
 
 
 @pytest.mark.parametrize(
@@ -122,4 +124,4 @@ def test_somebody_elses_policies_are_checked_and_an_unknown_method_is_refused(pr
     assert "without validation figures" in capsys.readouterr().out
     evaluate = ["evaluate", "--test", "test.parquet", "--costs", "costs.json", "--policies", "policies.json"]
     assert main([*evaluate, "--out", "evaluation.json"]) == 2
-    assert "unknown method 'mine'; known: per_exit, shared" in capsys.readouterr().err
+    assert "unknown method 'mine'; known: budget, certified" in capsys.readouterr().err

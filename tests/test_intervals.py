@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize_scalar
 
-from offramp.intervals import paired_loss, wilson
+from offramp.certificates.paired import score_statistic
+from offramp.intervals import paired_loss, simultaneous, wilson
 
 
 def test_wilson_solves_its_own_equation():
@@ -59,3 +60,19 @@ def test_the_paired_interval_holds_the_estimate_at_every_edge(damaged, rescued, 
 def test_no_samples_tell_nothing():
     assert wilson(0, 0) == (0.0, 1.0)
     assert paired_loss(0, 0, 0) == (-1.0, 1.0)
+
+
+def test_intervals_that_hold_together_share_the_chance_of_an_error():
+    assert simultaneous(1) == pytest.approx(0.95)
+    assert simultaneous(10) == pytest.approx(0.995)
+    assert simultaneous(0) == pytest.approx(0.95)
+    wide, narrow = paired_loss(12, 5, 200, simultaneous(10)), paired_loss(12, 5, 200)
+    assert wide[0] < narrow[0] < narrow[1] < wide[1]
+
+
+def test_intervals_end_where_the_test_of_the_certificate_has_the_critical_value():
+    for damaged, rescued, total in [(12, 5, 200), (0, 0, 10), (3, 7, 10), (70, 20, 10_000)]:
+        low, high = paired_loss(damaged, rescued, total)
+        for eps, z in ((low, 1.959964), (high, -1.959964)):
+            statistic = score_statistic(damaged - rescued, damaged + rescued, total, eps)
+            assert float(statistic) == pytest.approx(z, abs=1e-4)

@@ -56,7 +56,7 @@ def test_dependencies_are_exactly_the_modules_a_stage_imports(stage):
     assert declared == import_closure(ROOT / f"stages/{stage}.py")
 
 
-@pytest.mark.parametrize("stage", ["prepare", "train", "logits", "costs", "calibrate", "sweep"])
+@pytest.mark.parametrize("stage", ["prepare", "train", "logits", "costs", "calibrate", "reliability", "sweep"])
 def test_a_stage_declares_every_section_it_reads(stage):
     """A section with defaults that dvc.yaml forgets would silently be the default."""
     text = (ROOT / f"stages/{stage}.py").read_text()
@@ -119,8 +119,11 @@ def commit(folder):
 
 
 EVERYTHING = {"prepare", "train", "logits@val", "logits@test", "costs", "calibrate", "evaluate", "sweep", "figures"}
+EVERYTHING |= {"reliability"}
 RERUNS = [  # the README's table
     ({"calibrate.targets": [0.1, 0.9]}, {"calibrate", "evaluate", "figures"}),
+    ({"calibrate.fold_seed": 18}, {"calibrate", "reliability", "evaluate", "figures"}),
+    ({"uncertainty.score": "margin"}, {"calibrate", "evaluate", "figures"}),
     ({"sweep.cutoffs": 7}, {"sweep", "figures"}),
     ({"train.epochs": 2}, EVERYTHING - {"prepare", "costs"}),
     ({"model.name": "branchynet_slim"}, EVERYTHING - {"prepare"}),
@@ -157,7 +160,8 @@ def test_every_declared_output_is_there_and_metrics_can_be_shown(clone):
                 if "${" not in path:
                     assert (clone / path).exists()
     figures = {path.stem for path in (clone / "plots/figures").glob("*.png")}
-    assert figures == {"tradeoff", "sweep", "exits", "training", "uncertainty", "gallery", "difficulty"}
+    of_samples = {"uncertainty", "gallery", "difficulty", "reliability"}
+    assert figures == {"tradeoff", "guarantees", "classes", "exits", "sweep", "training"} | of_samples
     assert "accuracy" in run(clone, "dvc", "metrics", "show")
     run(clone, "dvc", "plots", "show")
 

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from offramp.errors import InputError
-from offramp.policies import Policies, Policy, exits_taken, midway, read_policies, write_policies
+from offramp.policies import Policies, Policy, describe, exits_taken, midway, read_policies, write_policies
+from offramp.scoring import Scoring
 
 INF = math.inf
 
@@ -45,8 +46,9 @@ def test_midway_separates_even_neighbouring_numbers():
 @pytest.fixture
 def file(tmp_path):
     policies = [Policy("shared", 0.9, (0.1, None, INF)), Policy("per_exit", 0.8, (INF, None, INF), False, "no", 0.7)]
+    scoring = Scoring("entropy", {"exit_1": 1.0, "exit_2": 2.0, "exit_3": 1.0})
     path = tmp_path / "policies.json"
-    write_policies(path, Policies("entropy", {"exit_1": 1.0, "exit_2": 2.0, "exit_3": 1.0}, policies, policies[0]))
+    write_policies(path, Policies(scoring, policies, policies[0]))
     return path
 
 
@@ -54,7 +56,7 @@ def test_policies_survive_a_round_trip(file):
     content = read_policies(file)
     assert [policy.thresholds for policy in content.policies] == [(0.1, None, INF), (INF, None, INF)]
     assert content.selected.name == "shared@0.9"
-    assert content.temperature["exit_2"] == 2.0
+    assert content.scoring.temperature["exit_2"] == 2.0
     assert not content.policies[1].feasible
 
 
@@ -67,7 +69,16 @@ def test_policies_survive_a_round_trip(file):
         (lambda c: c["policies"][0]["thresholds"].update(exit_1=math.inf), "Infinity is not JSON"),
         (lambda c: c["policies"][0].update(rule="tarot"), "unknown rule 'tarot'"),
         (lambda c: c["policies"][1].update(selected=True), "exactly one policy must be selected; 2 are"),
-        (lambda c: c.update(score="surprise"), "known: entropy"),
+        (lambda c: c.update(score="surprise"), "known: change, energy, entropy, least_confidence, margin"),
+        (lambda c: c.update(score="change"), "score_arguments belong to the score 'change'"),
+        (lambda c: c.update(score_arguments={}), "score_arguments belong to the score 'change'"),
+        (lambda c: c.update(score="change", score_arguments={"exit_1": {}}), "must name the side exits exit_1, exit_2"),
+        (
+            lambda c: c.update(score="change", score_arguments={"exit_1": {"weights": "x"}, "exit_2": {}}),
+            "exit_1 of score 'change' needs weights",
+        ),
+        (lambda c: c["policies"][0].update(score="margin"), "a score or temperature of its own"),
+        (lambda c: c["policies"][0].update(certificate={"returned": 1}), "certificate"),
         (lambda c: c.update(schema_version=2), "schema_version"),
         (lambda c: c.update(temperature={"exit_1": 0.0}), "temperature"),
         (lambda c: c.pop("policies"), "policies is missing"),
@@ -80,3 +91,15 @@ def test_a_broken_file_is_refused_in_one_line(file, change, message):
     with pytest.raises(InputError, match=message) as error:
         read_policies(file)
     assert "\n" not in str(error.value)
+
+
+def test_a_certificate_survives_a_round_trip_with_one_line_per_step(tmp_path):
+    steps = [{"thresholds": [0.1, None, "inf"], "damaged": 0, "rescued": 1, "p_value": 0.01}] * 3
+    certificate = {"returned": 2, "declared": 5, "labels_used": 7, "statement": 'step 1 of "2"', "steps": steps}
+    policy = Policy("certified", 0.01, (0.1, None, INF), certificate=certificate)
+    path = tmp_path / "policies.json"
+    content = Policies(Scoring.plain("entropy", ["exit_1", "exit_2", "exit_3"]), [policy], policy)
+    write_policies(path, content)
+    assert read_policies(path) == content
+    assert sum('"damaged": 0' in line for line in path.read_text().splitlines()) == 3
+    assert "step 2 of 5, 7 labels" in describe(content)

@@ -3,7 +3,8 @@ import math
 import numpy as np
 import pytest
 
-from offramp.uncertainty import entropy, uncertainty
+from offramp.scoring import Scoring
+from offramp.uncertainty import SCORES, energy, entropy, least_confidence, margin
 
 
 def test_entropy_equals_the_definition(rng):
@@ -26,13 +27,51 @@ def test_very_confident_answers_keep_distinct_entropies():
     assert (values > 0).all()
 
 
+@pytest.fixture
+def probabilities(rng):
+    logits = rng.normal(scale=3, size=(200, 5))
+    return logits, np.sort(np.exp(logits) / np.exp(logits).sum(1, keepdims=True), axis=1)[:, ::-1]
+
+
+def test_least_confidence_margin_and_energy_equal_their_definitions(probabilities):
+    logits, p = probabilities
+    assert least_confidence(logits) == pytest.approx(np.log(1 - p[:, 0]) - np.log(p[:, 0]), rel=1e-9)
+    assert margin(logits) == pytest.approx(np.log(p[:, 1]) - np.log(p[:, 0]), rel=1e-9)
+    assert energy(logits) == pytest.approx(-np.log(np.exp(logits).sum(1)), rel=1e-12)
+
+
+@pytest.mark.parametrize("score", ["entropy", "least_confidence", "margin"])
+def test_very_confident_answers_stay_apart_and_in_order(score):
+    gaps = np.array([0.0, 1e-9, 30.0, 40.0, 60.0, 100.0, 300.0, 600.0])
+    values = SCORES[score](np.stack([gaps, np.zeros(8), np.full(8, -1.0)], axis=1))
+    assert np.isfinite(values).all()
+    assert (np.diff(values) < 0).all()
+
+
+@pytest.mark.parametrize("score", sorted(SCORES))
+def test_scores_are_finite_for_huge_and_equal_logits(score):
+    logits = np.array([[1e4, -1e4, 0.0], [5.0, 5.0, 5.0], [1e4, 1e4, -1e4], [0.0, 0.0, -1e4]])
+    assert np.isfinite(SCORES[score](logits)).all()
+
+
+@pytest.mark.parametrize("score", ["entropy", "least_confidence", "margin"])
+def test_a_common_shift_of_all_logits_changes_nothing(rng, score):
+    logits = rng.normal(size=(50, 4))
+    assert SCORES[score](logits + 7) == pytest.approx(SCORES[score](logits), rel=1e-9)
+
+
+def test_for_two_classes_least_confidence_is_the_margin(rng):
+    logits = rng.normal(size=(50, 2))
+    assert least_confidence(logits) == pytest.approx(margin(logits), abs=1e-12)
+
+
 def test_temperature_divides_the_logits_of_its_exit(rng):
     logits = rng.normal(size=(10, 2, 3))
-    values = uncertainty(logits, "entropy", np.array([1.0, 2.0]))
+    values = Scoring("entropy", {"exit_1": 1.0, "exit_2": 2.0})(logits)
     assert values[:, 1] == pytest.approx(entropy(logits[:, 1] / 2))
     assert values[:, 0] == pytest.approx(entropy(logits[:, 0]))
 
 
 def test_an_unknown_score_is_refused_with_the_known_ones():
-    with pytest.raises(ValueError, match="known: entropy"):
-        uncertainty(np.zeros((1, 1, 2)), "surprise", np.ones(1))
+    with pytest.raises(ValueError, match="known: energy, entropy, least_confidence, margin"):
+        Scoring.plain("surprise", ["exit_1"])(np.zeros((1, 1, 2)))

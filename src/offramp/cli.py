@@ -7,11 +7,18 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import yaml
 
 from offramp import __version__
 from offramp.errors import InputError
+
+if TYPE_CHECKING:
+    from offramp.costs import Costs
+    from offramp.params.calibration import Calibration
+
+COSTS_HELP = "cost of every exit, like metrics/costs.json"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -34,22 +41,52 @@ def _parser() -> argparse.ArgumentParser:
     check.set_defaults(run=_check)
 
     calibrate = commands.add_parser("calibrate", help="choose thresholds on a validation cache")
-    calibrate.add_argument("--val", type=Path, required=True, help="logit cache of the validation split")
-    calibrate.add_argument("--costs", type=Path, required=True, help="cost of every exit, like metrics/costs.json")
+    _calibration_options(calibrate)
     calibrate.add_argument("--out", type=Path, required=True, help="policies.json to write")
-    calibrate.add_argument("--params", type=Path, help="default: ./params.yaml, else the documented defaults")
-    calibrate.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="e.g. --set calibrate.targets='[0.9]'"
-    )
     calibrate.set_defaults(run=_calibrate)
 
     evaluate = commands.add_parser("evaluate", help="replay policies on a test cache")
     evaluate.add_argument("--test", type=Path, required=True, help="logit cache of the test split")
-    evaluate.add_argument("--costs", type=Path, required=True, help="cost of every exit, like metrics/costs.json")
+    evaluate.add_argument("--costs", type=Path, required=True, help=COSTS_HELP)
     evaluate.add_argument("--policies", type=Path, required=True, help="policies.json")
     evaluate.add_argument("--out", type=Path, required=True, help="evaluation.json to write")
     evaluate.set_defaults(run=_evaluate)
+
+    labels = commands.add_parser("labels", help="list the validation rows whose label the next certificate test needs")
+    _calibration_options(labels)
+    labels.add_argument("--out", type=Path, required=True, help="CSV to write: step, sample")
+    labels.add_argument("--ahead", type=_at_least_one, default=1, metavar="N", help="of the next N tests; default 1")
+    labels.set_defaults(run=_labels)
+
+    reliability = commands.add_parser("reliability", help="calibration error of every exit, before and after scaling")
+    reliability.add_argument("--val", type=Path, required=True, help="logit cache whose tune fold fits temperatures")
+    reliability.add_argument("--test", type=Path, required=True, help="logit cache on which errors are measured")
+    reliability.add_argument("--out", type=Path, required=True, help="reliability.json to write")
+    _parameter_options(reliability)
+    reliability.set_defaults(run=_reliability)
+
+    plan = commands.add_parser("plan", help="what loss a number of labelled rows can certify, before labelling them")
+    plan.add_argument("--max-loss", type=float, default=0.01, help="accuracy that may be lost; default 0.01, one point")
+    plan.add_argument("--delta", type=float, default=0.1, help="chance, at most, of a wrong certificate; default 0.1")
+    plan.add_argument("--labels", type=int, help="certify rows that you could label")
+    plan.add_argument("--discordance", type=float, help="share of rows where just one of early and full is right")
+    plan.add_argument("--power", type=float, default=0.8, help="chance to certify a loss-free policy; default 0.8")
+    plan.add_argument("--figure", type=Path, help="draw the picture here: .png, .svg or .pdf")
+    plan.set_defaults(run=_plan)
     return parser
+
+
+def _calibration_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--val", type=Path, required=True, help="logit cache of the validation split")
+    command.add_argument("--costs", type=Path, required=True, help=COSTS_HELP)
+    _parameter_options(command)
+
+
+def _parameter_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--params", type=Path, help="default: ./params.yaml, else the documented defaults")
+    command.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="e.g. --set calibrate.targets='[0.9]'"
+    )
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -80,31 +117,44 @@ def _check_params(path: Path) -> None:
 def _check_cache(path: Path) -> None:
     from offramp.cache.reading import open_cache
     from offramp.outcomes import read_outcomes
+    from offramp.scoring import Scoring
 
     cache = open_cache(path)
-    outcomes = read_outcomes(cache, "entropy", labels_required=False)
-    known = int((outcomes.label >= 0).sum())
+    outcomes = read_outcomes(cache, Scoring.plain("entropy", cache.exits), labels_required=False)
+    known = int(outcomes.labelled.sum())
     print(f"{path}: {len(outcomes)} samples, {known} labels, {cache.n_classes} classes, {len(cache.exits)} exits")
     if known:
-        labelled = outcomes.correct[outcomes.label >= 0]
+        labelled = outcomes.correct[outcomes.labelled]
         print("accuracy at the exits " + " ".join(f"{accuracy:.4f}" for accuracy in labelled.mean(axis=0)))
 
 
 def _calibrate(options: argparse.Namespace) -> None:
     from offramp.calibration import calibrate_cache
-    from offramp.costs import read_costs
-    from offramp.params.calibration import read_calibration
     from offramp.policies import describe, write_policies
 
-    params = read_calibration(options.params, dict(_assignment(text) for text in options.set))
-    costs = read_costs(options.costs)
-    if not costs.refunds_disabled_heads:
-        print(f"{options.costs} holds no separate head costs: a disabled exit's head refunds nothing", file=sys.stderr)
-    chosen = params.calibrate
-    select = (chosen.select.method, chosen.select.target)
-    policies = calibrate_cache(options.val, costs, params.uncertainty.score, chosen.methods, chosen.targets, select)
+    policies = calibrate_cache(options.val, _costs(options), _parameters(options).settings())
     write_policies(options.out, policies)
     print(describe(policies))
+
+
+def _labels(options: argparse.Namespace) -> None:
+    from offramp.calibration import pose, read_validation
+    from offramp.calibration.labelling import describe, next_labels, write_labels
+
+    parameters, costs = _parameters(options), _costs(options)
+    outcomes, scoring = read_validation(options.val, costs, parameters.settings())
+    problem = pose(outcomes, costs, scoring, parameters.settings())
+    request = next_labels(problem, parameters.calibrate.max_loss, options.ahead)
+    write_labels(options.out, request)
+    print(describe(request))
+
+
+def _reliability(options: argparse.Namespace) -> None:
+    from offramp.reliability import describe, write_reliability
+
+    folds = _parameters(options).calibrate
+    result = write_reliability(options.val, options.test, options.out, None, folds.tune_fraction, folds.fold_seed)
+    print(describe(result))
 
 
 def _evaluate(options: argparse.Namespace) -> None:
@@ -115,6 +165,40 @@ def _evaluate(options: argparse.Namespace) -> None:
     policies, costs = read_policies(options.policies), read_costs(options.costs)
     outcomes = read_test(options.test, policies, costs)
     print(describe(policies, write_evaluation(options.out, policies, outcomes, costs)))
+
+
+def _plan(options: argparse.Namespace) -> None:
+    from offramp.figures.planning import check_suffix, draw_plan
+    from offramp.planning import Plan, describe, table
+
+    plan = Plan(options.max_loss, options.delta, options.labels, options.discordance, options.power)
+    if options.figure is not None:
+        check_suffix(options.figure)
+    print(describe(plan, table(plan)))
+    if options.figure is not None:
+        draw_plan(options.figure, plan)
+
+
+def _parameters(options: argparse.Namespace) -> "Calibration":
+    from offramp.params.calibration import read_calibration
+
+    return read_calibration(options.params, dict(_assignment(text) for text in options.set))
+
+
+def _costs(options: argparse.Namespace) -> "Costs":
+    from offramp.costs import read_costs
+
+    costs = read_costs(options.costs)
+    if not costs.refunds_disabled_heads:
+        print(f"{options.costs} holds no separate head costs: a disabled exit's head refunds nothing", file=sys.stderr)
+    return costs
+
+
+def _at_least_one(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError(text)
+    return number
 
 
 def _assignment(text: str) -> tuple[str, object]:

@@ -29,6 +29,7 @@ class Costs:
     full: float
     segment: Floats | None = None
     head: Floats | None = None
+    every_head: bool = False  # a score that compares exits: a disabled exit's head runs where a later one is enabled
 
     @property
     def n_exits(self) -> int:
@@ -44,7 +45,10 @@ class Costs:
         The last exit is always enabled. Without separate head costs a disabled head refunds nothing, unless every side
         exit is disabled: that is the full network, whose cost is known.
         """
-        heads_run = np.append(np.asarray(enabled[:-1], bool), True)
+        side = np.asarray(enabled[:-1], bool)
+        if self.every_head:
+            side = np.logical_or.accumulate(side[::-1])[::-1]
+        heads_run = np.append(side, True)
         if self.segment is None or self.head is None:
             return self.cumulative if heads_run[:-1].any() else np.full(self.n_exits, self.full)
         return np.cumsum(self.segment) + np.cumsum(self.head * heads_run)

@@ -1,11 +1,22 @@
 """Confidence intervals, two-sided, 95 % unless told otherwise."""
 
 import math
+from functools import lru_cache
 
 from scipy.optimize import brentq
 from scipy.special import ndtri
 
+from offramp.certificates.paired import score_statistic
+
 LEVEL = 0.95
+
+
+def simultaneous(number: int, level: float = LEVEL) -> float:
+    """Return the level at which each of `number` intervals must hold so that all hold together at `level`.
+
+    Bonferroni's inequality: it needs no independence.
+    """
+    return 1 - (1 - level) / max(number, 1)
 
 
 def wilson(correct: int, total: int, level: float = LEVEL) -> tuple[float, float]:
@@ -23,6 +34,7 @@ def wilson(correct: int, total: int, level: float = LEVEL) -> tuple[float, float
     return low, high
 
 
+@lru_cache(maxsize=100_000)  # of many small classes, most have one of few tables
 def paired_loss(damaged: int, rescued: int, total: int, level: float = LEVEL) -> tuple[float, float]:
     """Return Tango's score interval for a loss of accuracy, (damaged − rescued) / total, on the same samples.
 
@@ -36,29 +48,13 @@ def paired_loss(damaged: int, rescued: int, total: int, level: float = LEVEL) ->
     z = _quantile(level)
     loss = (damaged - rescued) / total
 
-    def low_side(eps: float) -> float:
-        return _paired_score(damaged, rescued, total, eps) - z
-
-    def high_side(eps: float) -> float:
-        return _paired_score(damaged, rescued, total, eps) + z
+    def score(eps: float) -> float:
+        return float(score_statistic(damaged - rescued, damaged + rescued, total, eps))
 
     edge = 1 - 1e-12
-    low = brentq(low_side, -edge, loss) if loss > -edge else -1.0
-    high = brentq(high_side, loss, edge) if loss < edge else 1.0
+    low = brentq(lambda eps: score(eps) - z, -edge, loss) if loss > -edge else -1.0
+    high = brentq(lambda eps: score(eps) + z, loss, edge) if loss < edge else 1.0
     return float(low), float(high)
-
-
-def _paired_score(damaged: int, rescued: int, total: int, eps: float) -> float:
-    """Return the score statistic of the hypothesis that the loss is `eps`; its variance is estimated under it."""
-    difference, changed = damaged - rescued, damaged + rescued
-    b = changed + eps * difference
-    square = b * b - 4 * total * (eps * difference - (total - changed) * eps * eps)
-    q = (b + math.sqrt(max(square, 0.0))) / (2 * total)  # restricted maximum-likelihood P(changed)
-    variance = total * (q - eps * eps)
-    deviation = difference - total * eps
-    if variance <= 0:
-        return 0.0 if deviation == 0 else math.copysign(math.inf, deviation)
-    return deviation / math.sqrt(variance)
 
 
 def _quantile(level: float) -> float:

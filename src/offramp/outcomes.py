@@ -3,25 +3,29 @@
 Policies, calibration and replay see only this; 10^8 samples of a 6-exit network fit in memory.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from offramp.cache.reading import UNKNOWN, LogitCache
 from offramp.errors import InputError
-from offramp.uncertainty import uncertainty
+from offramp.scoring import Scoring
 
 
 @dataclass(frozen=True)
 class Outcomes:
-    """Every exit's uncertainty and whether its answer is right, (samples, exits); labels and ids are (samples,)."""
+    """Every exit's uncertainty, whether its answer is right and whether it is the full network's, (samples, exits).
+
+    Labels and ids are (samples,).
+    """
 
     sample: NDArray[np.int64]
     label: NDArray[np.int64]
     uncertainty: NDArray[np.float64]
     correct: NDArray[np.bool_]
+    agrees: NDArray[np.bool_]  # the answer is the last exit's: whatever the label, leaving here loses nothing
     exits: list[str]
     class_names: list[str]
 
@@ -32,31 +36,42 @@ class Outcomes:
     def n_exits(self) -> int:
         return len(self.exits)
 
+    @property
+    def labelled(self) -> NDArray[np.bool_]:
+        return self.label != UNKNOWN
 
-def read_outcomes(
-    cache: LogitCache, score: str, temperature: Mapping[str, float] | None = None, labels_required: bool = True
-) -> Outcomes:
-    """Stream a cache into outcomes. `temperature` is per exit, 1 where it is None.
+    def take(self, rows: NDArray[np.bool_] | NDArray[np.intp]) -> Self:
+        """Return these rows, by mask or position."""
+        parts = (self.sample[rows], self.label[rows], self.uncertainty[rows], self.correct[rows], self.agrees[rows])
+        return type(self)(*parts, self.exits, self.class_names)
+
+
+def read_outcomes(cache: LogitCache, scoring: Scoring, labels_required: bool = True) -> Outcomes:
+    """Stream a cache into outcomes.
 
     The answer of an exit is its largest logit, the first one of equals; it is never right where the label is UNKNOWN.
-    Raises InputError for a sample that stands twice and, if `labels_required`, for unknown labels, besides what reading
-    refuses.
+    Raises InputError for a scoring of other sizes, a sample that stands twice and, if `labels_required`, for unknown
+    labels, besides what reading refuses.
     """
-    temperatures = np.array([1.0 if temperature is None else temperature[name] for name in cache.exits])
+    _require_fit(cache, scoring)
     sample = np.empty(cache.n_rows, np.int64)
     label = np.empty(cache.n_rows, np.int64)
     values = np.empty((cache.n_rows, len(cache.exits)))
     correct = np.empty((cache.n_rows, len(cache.exits)), np.bool_)
+    agrees = np.empty_like(correct)
     end = 0
     for rows in cache.read():
         start, end = end, end + len(rows.sample)
         sample[start:end], label[start:end] = rows.sample, rows.label
-        values[start:end] = uncertainty(rows.logits, score, temperatures)
-        correct[start:end] = rows.logits.argmax(axis=2) == rows.label[:, None]
+        values[start:end] = scoring(rows.logits)
+        answers = rows.logits.argmax(axis=2)
+        correct[start:end] = answers == rows.label[:, None]
+        agrees[start:end] = answers == answers[:, -1:]
+    outcomes = Outcomes(sample, label, values, correct, agrees, cache.exits, cache.class_names)
     if labels_required:
-        _require_labels(cache, label)
+        require_labels(outcomes, str(cache.path))
     _require_unique(cache, sample)
-    return Outcomes(sample, label, values, correct, cache.exits, cache.class_names)
+    return outcomes
 
 
 def require_every_class(outcomes: Outcomes, where: str) -> None:
@@ -71,12 +86,22 @@ def require_every_class(outcomes: Outcomes, where: str) -> None:
         )
 
 
-def _require_labels(cache: LogitCache, label: NDArray[np.int64]) -> None:
-    missing = np.flatnonzero(label == UNKNOWN)
+def require_labels(outcomes: Outcomes, where: str) -> None:
+    """Raise InputError, with their number, when labels are null."""
+    missing = np.flatnonzero(~outcomes.labelled)
     if len(missing):
         raise InputError(
-            f"{cache.path}: {len(missing)} of {len(label)} labels are null, the first at row {missing[0]}; "
+            f"{where}: {len(missing)} of {len(outcomes)} labels are null, the first at row {missing[0]}; "
             "every row needs its label here"
+        )
+
+
+def _require_fit(cache: LogitCache, scoring: Scoring) -> None:
+    if cache.exits != scoring.exits:
+        raise InputError(f"{cache.path} has {len(cache.exits)} exits, the policies are for {len(scoring.exits)}")
+    if scoring.change is not None and not scoring.change.fits(len(cache.exits), cache.n_classes):
+        raise InputError(
+            f"{cache.path} has {cache.n_classes} classes; the score 'change' was fitted for another number of them"
         )
 
 

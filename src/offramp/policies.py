@@ -7,6 +7,7 @@ run. Infinity ("inf" in JSON): everyone still there leaves; the last exit always
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,12 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from offramp.change import Change
 from offramp.errors import InputError
-from offramp.files import write_json
+from offramp.files import write_text
 from offramp.params.reading import validate
-from offramp.uncertainty import SCORES
+from offramp.scoring import CHANGE, KNOWN, Scoring
 
 Threshold = float | None
+Thresholds = tuple[Threshold, ...]  # (exits,)
 SCHEMA_VERSION = 1
 
 
@@ -31,11 +34,14 @@ class Policy:
 
     method: str
     target: float
-    thresholds: tuple[Threshold, ...]
+    thresholds: Thresholds
     feasible: bool = True
     reason: str = ""  # one sentence, where the target cannot be met
     nearest: float | None = None  # the best value that can be reached then
     validation: Mapping[str, Any] = field(default_factory=dict)
+    certificate: Mapping[str, Any] | None = None  # the proof, to be derived again by `offramp check --val`
+    expectation: Mapping[str, Any] | None = None  # what conformal risk control promises
+    labels_needed: int | None = None  # about how many validation rows would certify what these could not
 
     @property
     def name(self) -> str:
@@ -44,16 +50,15 @@ class Policy:
 
 @dataclass(frozen=True)
 class Policies:
-    """The content of policies.json: policies that share a score and per-exit temperatures; `selected` is deployed."""
+    """The content of policies.json: policies that share a scoring; `selected` is deployed."""
 
-    score: str
-    temperature: dict[str, float]
+    scoring: Scoring
     policies: list[Policy]
     selected: Policy
 
     @property
     def exits(self) -> list[str]:
-        return list(self.temperature)
+        return self.scoring.exits
 
 
 def leaves(uncertainty: NDArray[np.float64], threshold: float | NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -73,7 +78,7 @@ def exits_taken(uncertainty: NDArray[np.float64], thresholds: Sequence[Threshold
     return out.argmax(axis=1)
 
 
-def full_network(n_exits: int) -> tuple[Threshold, ...]:
+def full_network(n_exits: int) -> Thresholds:
     """Return the thresholds under which nobody leaves early and no side head is run."""
     return (None,) * (n_exits - 1) + (math.inf,)
 
@@ -88,15 +93,24 @@ def midway(below: float, above: float) -> float:
 
 
 def write_policies(path: Path, content: Policies) -> None:
-    write_json(
-        path,
-        {
-            "schema_version": SCHEMA_VERSION,
-            "score": content.score,
-            "temperature": content.temperature,
-            "policies": [_to_json(policy, content) for policy in content.policies],
-        },
-    )
+    """Write policies.json; the steps of a certificate take one line each."""
+    scoring = content.scoring
+    value: dict[str, Any] = {
+        "schema_version": SCHEMA_VERSION,
+        "score": scoring.score,
+        "temperature": scoring.temperature,
+    }
+    if scoring.change is not None:
+        value["score_arguments"] = scoring.change.to_json()
+    value["policies"] = [_to_json(policy, content) for policy in content.policies]
+    steps: list[str] = []
+    for entry in value["policies"]:
+        if "certificate" in entry:
+            first = len(steps)
+            steps += [json.dumps(step, allow_nan=False) for step in entry["certificate"]["steps"]]
+            entry["certificate"] = {**entry["certificate"], "steps": [f"step {n}" for n in range(first, len(steps))]}
+    text = json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+    write_text(path, re.sub(r'"step (\d+)"', lambda match: steps[int(match[1])], text))
 
 
 def read_policies(path: Path) -> Policies:
@@ -122,29 +136,47 @@ def read_policies(path: Path) -> Policies:
             reason=entry.reason,
             nearest=entry.nearest,
             validation=entry.validation,
+            certificate=None if entry.certificate is None else entry.certificate.model_dump(),
+            expectation=entry.expectation,
+            labels_needed=entry.labels_needed,
         )
         for entry in content.policies
     ]
     selected = next(policy for policy, entry in zip(policies, content.policies, strict=True) if entry.selected)
-    return Policies(content.score, content.temperature, policies, selected)
+    change = None if content.score_arguments is None else Change.from_json(content.score_arguments, exits)
+    return Policies(Scoring(content.score, content.temperature, change), policies, selected)
 
 
 def describe(content: Policies) -> str:
     """Return a line per policy, infeasible ones with their reason, the selected one marked."""
+    width = max(len(policy.name) for policy in content.policies)
     lines = []
     for policy in content.policies:
         mark = "*" if policy is content.selected else " "
-        reason = "" if policy.feasible else f"  INFEASIBLE: {policy.reason}"
-        lines.append(f"{mark} {policy.name:<14} {_in_sample(policy.validation)}{reason}")
+        lines.append(f"{mark} {policy.name:<{width}}  {_figures(policy.validation)}{_promise(policy)}")
     lines.append("* selected" + ("" if content.selected.feasible else ", although it is infeasible"))
     return "\n".join(lines)
 
 
-def _in_sample(validation: Mapping[str, Any]) -> str:
-    """Return the in-sample figures in words; somebody else's file may lack them."""
-    if not {"accuracy", "mac_ratio"} <= set(validation):
+def _figures(validation: Mapping[str, Any]) -> str:
+    """Return the in-sample figures in words; somebody else's file, or one without every label, may lack them."""
+    if "mac_ratio" not in validation:
         return "without validation figures"
-    return f"accuracy {validation['accuracy']:.4f}, {validation['mac_ratio']:.3f} of the full cost on validation"
+    accuracy = f"accuracy {validation['accuracy']:.4f}" if "accuracy" in validation else "accuracy unknown"
+    return f"{accuracy}, {validation['mac_ratio']:.3f} of the full cost on validation"
+
+
+def _promise(policy: Policy) -> str:
+    """Return what is proved or expected of a policy, or why its target cannot be met."""
+    if not policy.feasible:
+        needed = "" if policy.labels_needed is None else f" (about {policy.labels_needed} validation labels would do)"
+        return f"  INFEASIBLE: {policy.reason}{needed}"
+    if policy.certificate is not None:
+        about = policy.certificate
+        text = f"  certified: step {about['returned']} of {about['declared']}, {about['labels_used']} labels"
+        stopped = "unlabelled" in about["steps"][-1]
+        return text + ("; the walk stopped for want of labels, see `offramp labels`" if stopped else "")
+    return "" if policy.expectation is None else "  in expectation"
 
 
 def _to_json(policy: Policy, content: Policies) -> dict[str, Any]:
@@ -153,12 +185,26 @@ def _to_json(policy: Policy, content: Policies) -> dict[str, Any]:
     entry["thresholds"] = dict(zip(content.exits, thresholds, strict=True))
     entry["feasible"] = policy.feasible
     if not policy.feasible:
-        entry |= {"reason": policy.reason, "nearest": policy.nearest}
-    return entry | {"selected": policy is content.selected, "validation": policy.validation}
+        entry["reason"] = policy.reason
+    optional = {"nearest": policy.nearest, "labels_needed": policy.labels_needed}
+    entry |= {key: number for key, number in optional.items() if number is not None}
+    entry |= {"selected": policy is content.selected, "validation": policy.validation}
+    proofs = {"certificate": policy.certificate, "expectation": policy.expectation}
+    return entry | {key: proof for key, proof in proofs.items() if proof is not None}
 
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f'{name} is not JSON; write "inf" for "everyone leaves", null for a disabled exit')
+
+
+class _Certificate(BaseModel):
+    """What is shown of a certificate; `offramp.recheck` reads all of it."""
+
+    model_config = ConfigDict(strict=True, extra="allow")
+    returned: Annotated[int, Field(ge=1)]
+    declared: int
+    labels_used: int
+    steps: Annotated[list[dict[str, Any]], Field(min_length=1)]
 
 
 class _Entry(BaseModel):
@@ -174,10 +220,19 @@ class _Entry(BaseModel):
     validation: dict[str, Any] = {}
     reason: str = ""
     nearest: float | None = None
+    certificate: _Certificate | None = None
+    expectation: dict[str, Any] | None = None
+    labels_needed: int | None = None
+    score: str | None = None
+    temperature: Any = None
     rule: str = "threshold"
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        if self.score is not None or self.temperature is not None:
+            raise ValueError(
+                f"policy {self.name!r} has a score or temperature of its own; they stand once, for the file"
+            )
         if self.rule != "threshold":
             raise ValueError(f"policy {self.name!r} has the unknown rule {self.rule!r}; known: threshold")
         return self
@@ -190,15 +245,22 @@ class _File(BaseModel):
     schema_version: Literal[1]
     score: str
     temperature: Annotated[dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]], Field(min_length=1)]
+    score_arguments: dict[str, Any] | None = None
     policies: Annotated[list[_Entry], Field(min_length=1)]
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if self.score not in SCORES:
-            raise ValueError(f"the score {self.score!r} is unknown; known: {', '.join(sorted(SCORES))}")
+        if self.score not in KNOWN:
+            raise ValueError(f"the score {self.score!r} is unknown; known: {', '.join(sorted(KNOWN))}")
         exits = [f"exit_{number}" for number in range(1, len(self.temperature) + 1)]
         if list(self.temperature) != exits:
             raise ValueError(f"temperature must name exit_1 … exit_E in order; it names {', '.join(self.temperature)}")
+        if (self.score == CHANGE) != (self.score_arguments is not None):
+            raise ValueError(
+                f"score_arguments belong to the score {CHANGE!r} and to no other; the score is {self.score!r}"
+            )
+        if self.score_arguments is not None:
+            Change.from_json(self.score_arguments, exits)
         for policy in self.policies:
             if sorted(policy.thresholds) != sorted(exits):
                 raise ValueError(

@@ -3,70 +3,114 @@
 A target that cannot be met is a result, `feasible: false` with the nearest reachable policy, and never an exception.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from offramp.cache.reading import open_cache
+from offramp.calibration.budget import budget
+from offramp.calibration.certified import certified
+from offramp.calibration.certified_overall import certified_overall
+from offramp.calibration.certified_per_exit import certified_per_exit
 from offramp.calibration.choice import Choice
+from offramp.calibration.conformal import conformal
+from offramp.calibration.overall import overall
 from offramp.calibration.per_exit import per_exit
+from offramp.calibration.problem import Problem
 from offramp.calibration.shared import shared
 from offramp.costs import Costs
 from offramp.errors import InputError
+from offramp.fitting import fit_scoring
 from offramp.outcomes import Outcomes, read_outcomes, require_every_class
 from offramp.policies import Policies, Policy
 from offramp.replay import replay, require_same_exits
+from offramp.scoring import Scoring
+from offramp.settings import Settings
 
-METHODS: dict[str, Callable[[Outcomes, Costs, float], Choice]] = {"per_exit": per_exit, "shared": shared}
+
+@dataclass(frozen=True)
+class Method:
+    """How a method chooses, and which rows it does so on: all of validation, or the certify fold."""
+
+    choose: Callable[[Problem, float], Choice]
+    on_certify: bool = False
+    certifies: bool = False
+    needs_every_label: bool = True
 
 
-def calibrate(
-    outcomes: Outcomes,
-    costs: Costs,
-    score: str,
-    methods: Sequence[str],
-    targets: Sequence[float],
-    select: tuple[str, float],
-) -> Policies:
-    """Return one policy per method and target, in that order; `select` names the one to deploy.
+METHODS: dict[str, Method] = {
+    "per_exit": Method(lambda problem, target: per_exit(problem.outcomes, problem.costs, target)),
+    "shared": Method(lambda problem, target: shared(problem.outcomes, problem.costs, target)),
+    "overall": Method(lambda problem, target: overall(problem.joint, target)),
+    "budget": Method(lambda problem, target: budget(problem.joint, target)),
+    "certified": Method(certified, on_certify=True, certifies=True, needs_every_label=False),
+    "certified_overall": Method(certified_overall, on_certify=True, certifies=True),
+    "certified_per_exit": Method(certified_per_exit, on_certify=True, certifies=True),
+    "conformal": Method(conformal, on_certify=True),
+}
 
-    `outcomes` are those of the validation split; each policy's `validation` is its in-sample figure there.
-    Raises ValueError for a `select` that is not among them.
+
+def calibrate(outcomes: Outcomes, costs: Costs, scoring: Scoring, settings: Settings) -> Policies:
+    """Return one policy per method and target wanted, in that order; `settings.selected` names the one to deploy.
+
+    `outcomes` are those of the validation split. Raises ValueError for a selection that is not among those wanted.
     """
-    policies = [
-        _policy(method, target, METHODS[method](outcomes, costs, target), outcomes, costs)
-        for method in methods
-        for target in targets
-    ]
-    selected = [policy for policy in policies if (policy.method, policy.target) == select]
+    problem = pose(outcomes, costs, scoring, settings)
+    policies = [_policy(problem, method, target) for method, target in settings.wanted]
+    selected = [policy for policy in policies if (policy.method, policy.target) == settings.selected]
     if not selected:
-        raise ValueError(f"the selected policy {select[0]}@{select[1]:g} is not among those calibrated")
-    return Policies(score, dict.fromkeys(outcomes.exits, 1.0), policies, selected[0])
+        method, target = settings.selected
+        raise ValueError(f"the selected policy {method}@{target:g} is not among those calibrated")
+    return Policies(scoring, policies, selected[0])
 
 
-def calibrate_cache(
-    path: Path,
-    costs: Costs,
-    score: str,
-    methods: Sequence[str],
-    targets: Sequence[float],
-    select: tuple[str, float],
-) -> Policies:
+def pose(outcomes: Outcomes, costs: Costs, scoring: Scoring, settings: Settings) -> Problem:
+    """Return the problem that all methods solve, with the number of certificates that look at the same rows."""
+    looks = sum(METHODS[method].certifies for method, _ in settings.wanted)
+    return Problem(outcomes, scoring.costs(costs), settings, looks)
+
+
+def calibrate_cache(path: Path, costs: Costs, settings: Settings) -> Policies:
     """Calibrate on the validation cache at `path`; as `calibrate`.
 
-    Raises InputError for a cache that says it is the test split, lacks labels or a whole class, or does not fit the
-    costs.
+    Raises InputError for a cache that says it is the test split, lacks a whole class or labels that a method needs, or
+    does not fit the costs.
+    """
+    outcomes, scoring = read_validation(path, costs, settings)
+    _require_labels(outcomes, settings, path)
+    if outcomes.labelled.all():
+        require_every_class(outcomes, str(path))
+    return calibrate(outcomes, costs, scoring, settings)
+
+
+def read_validation(path: Path, costs: Costs, settings: Settings) -> tuple[Outcomes, Scoring]:
+    """Return the outcomes of a validation cache and the scoring that was fitted on its tune fold.
+
+    Raises InputError where it says it is the test split or does not fit the costs.
     """
     cache = open_cache(path)
     if cache.metadata.get("split") == "test":
         raise InputError(f"{path} is the test split, as its metadata says; thresholds are chosen on validation only")
-    outcomes = read_outcomes(cache, score)
+    scoring = fit_scoring(cache, settings.score, settings.temperature, settings.tune_fraction, settings.fold_seed)
+    outcomes = read_outcomes(cache, scoring, labels_required=False)
     require_same_exits(outcomes, costs)
-    require_every_class(outcomes, str(path))
-    return calibrate(outcomes, costs, score, methods, targets, select)
+    return outcomes, scoring
 
 
-def _policy(method: str, target: float, choice: Choice, outcomes: Outcomes, costs: Costs) -> Policy:
-    result = replay(outcomes, choice.thresholds, costs)
+def _require_labels(outcomes: Outcomes, settings: Settings, path: Path) -> None:
+    missing = int((~outcomes.labelled).sum())
+    needing = list(dict.fromkeys(m for m, _ in settings.wanted if METHODS[m].needs_every_label))
+    if missing and needing:
+        raise InputError(
+            f"{path}: {missing} of {len(outcomes)} labels are null; only method certified does without them all, and "
+            f"calibrate.methods asks for {', '.join(needing)} too"
+        )
+
+
+def _policy(problem: Problem, method: str, target: float) -> Policy:
+    choice = METHODS[method].choose(problem, target)
+    rows = problem.certify.rows if METHODS[method].on_certify else problem.outcomes
     return Policy(
         method=method,
         target=target,
@@ -74,9 +118,20 @@ def _policy(method: str, target: float, choice: Choice, outcomes: Outcomes, cost
         feasible=choice.feasible,
         reason=choice.reason,
         nearest=choice.nearest,
-        validation={
-            "accuracy": result.accuracy,
-            "mac_ratio": result.mac_ratio,
-            "exits": result.exits(outcomes.exits),
-        },
+        validation=_figures(rows, choice, problem.costs),
+        certificate=choice.certificate,
+        expectation=choice.expectation,
+        labels_needed=choice.labels_needed,
     )
+
+
+def _figures(rows: Outcomes, choice: Choice, costs: Costs) -> dict[str, Any]:
+    """Return accuracy, loss against the full network and cost on these rows; only the cost where a label is unknown."""
+    if len(rows) == 0:
+        return {}
+    result = replay(rows, choice.thresholds, costs)
+    exits = result.exits(rows.exits)
+    if not rows.labelled.all():
+        return {"mac_ratio": result.mac_ratio, "exits": {name: {"share": row["share"]} for name, row in exits.items()}}
+    loss = float((rows.correct[:, -1].sum() - result.correct.sum()) / len(rows))
+    return {"accuracy": result.accuracy, "loss": loss, "mac_ratio": result.mac_ratio, "exits": exits}

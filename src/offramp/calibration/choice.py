@@ -1,15 +1,24 @@
 """What a calibrator returns."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from offramp.policies import Threshold
+from offramp.policies import Thresholds
 
 
 @dataclass(frozen=True)
 class Choice:
-    """Thresholds (exits,) for a target; where it cannot be met, those of the nearest reachable policy, and why."""
+    """Thresholds (exits,) for a target; where it cannot be met, those of the nearest reachable policy, and why.
 
-    thresholds: tuple[Threshold, ...]
+    `certificate` is the proof of a certified choice, `expectation` what conformal risk control promises, and
+    `labels_needed` about how many validation rows would certify what these could not.
+    """
+
+    thresholds: Thresholds
     feasible: bool = True
     reason: str = ""
     nearest: float | None = None
+    certificate: Mapping[str, Any] | None = None
+    expectation: Mapping[str, Any] | None = None
+    labels_needed: int | None = None

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Field, model_validator
 from offramp.params.reading import (
     PARAMS_FILE,
     Section,
+    Seed,
     StageParams,
     list_of,
     must_be,
@@ -17,37 +18,75 @@ from offramp.params.reading import (
     read_yaml,
     validate,
 )
+from offramp.settings import Settings
+
+# Every method, and the list of calibrate that holds its targets.
+TARGETS_OF = {
+    "per_exit": "targets",
+    "shared": "targets",
+    "overall": "targets",
+    "certified": "max_loss",
+    "budget": "budgets",
+    "certified_overall": "targets",
+    "certified_per_exit": "targets",
+    "conformal": "max_loss",
+}
+SCORES = ("entropy", "least_confidence", "margin", "energy", "change")
 
 Fraction = Annotated[float, Field(gt=0, le=1), must_be("a number in (0, 1]")]
-Method = Annotated[Literal["per_exit", "shared"], one_of("per_exit", "shared")]
+Open = Annotated[float, Field(gt=0, lt=1), must_be("a number between 0 and 1")]
+Method = Literal[
+    "per_exit", "shared", "overall", "certified", "budget", "certified_overall", "certified_per_exit", "conformal"
+]
+Score = Literal["entropy", "least_confidence", "margin", "energy", "change"]
+Fractions = Annotated[
+    list[Fraction],
+    Field(min_length=1),
+    AfterValidator(no_repeats),
+    must_be("a non-empty list of numbers in (0, 1] without repeats"),
+]
+Losses = Annotated[
+    list[Open],
+    Field(min_length=1),
+    AfterValidator(no_repeats),
+    must_be("a non-empty list of numbers between 0 and 1 without repeats"),
+]
 
 
 class Uncertainty(Section):
     """`uncertainty`: the number that is compared with a threshold."""
 
-    score: Annotated[Literal["entropy"], one_of("entropy")] = "entropy"
+    score: Annotated[Score, one_of(*SCORES)] = "entropy"
+    temperature: Annotated[Literal["none", "per_exit"], one_of("none", "per_exit")] = "none"
 
 
 class Select(Section):
     """`calibrate.select`: the policy to deploy."""
 
-    method: Method = "shared"
-    target: Fraction = 0.9
+    method: Annotated[Method, one_of(*TARGETS_OF)] = "certified"
+    target: Fraction = 0.01
 
 
 class Calibrate(Section):
-    """`calibrate`: methods and targets; every method is calibrated for every target."""
+    """`calibrate`: methods and targets; every method is calibrated for every target of its list."""
 
-    methods: Annotated[list[Method], Field(min_length=1), AfterValidator(no_repeats), list_of("per_exit", "shared")] = [
+    methods: Annotated[list[Method], Field(min_length=1), AfterValidator(no_repeats), list_of(*TARGETS_OF)] = [
         "per_exit",
         "shared",
+        "overall",
+        "certified",
+        "budget",
     ]
-    targets: Annotated[
-        list[Fraction],
-        Field(min_length=1),
-        AfterValidator(no_repeats),
-        must_be("a non-empty list of numbers in (0, 1] without repeats"),
-    ] = [0.80, 0.85, 0.90, 0.95, 0.98]
+    targets: Fractions = [0.80, 0.85, 0.90, 0.95, 0.98]
+    max_loss: Losses = [0.005, 0.01, 0.02]
+    budgets: Fractions = [0.3, 0.5, 0.7]
+    delta: Open = 0.1
+    simultaneous: Annotated[bool, must_be("true or false")] = False
+    tune_fraction: Open = 0.2
+    fold_seed: Seed = 17
+    family: Annotated[Literal["equal_change", "geometric"], one_of("equal_change", "geometric")] = "equal_change"
+    test: Annotated[Literal["score", "difference"], one_of("score", "difference")] = "score"
+    conformal: Annotated[Literal["mean", "running_max"], one_of("mean", "running_max")] = "mean"
     select: Select = Select()
 
     @model_validator(mode="after")
@@ -57,12 +96,18 @@ class Calibrate(Section):
                 f"calibrate.select.method must be one of calibrate.methods ({', '.join(self.methods)}); "
                 f"got {self.select.method!r}"
             )
-        if self.select.target not in self.targets:
-            listed = ", ".join(f"{target:g}" for target in self.targets)
+        key, targets = TARGETS_OF[self.select.method], self.targets_of(self.select.method)
+        if self.select.target not in targets:
+            listed = ", ".join(f"{target:g}" for target in targets)
             raise ValueError(
-                f"calibrate.select.target must be one of calibrate.targets ({listed}); got {self.select.target:g}"
+                f"calibrate.select.target must be one of calibrate.{key} ({listed}), the targets of method "
+                f"{self.select.method}; got {self.select.target:g}"
             )
         return self
+
+    def targets_of(self, method: str) -> list[float]:
+        targets: list[float] = getattr(self, TARGETS_OF[method])
+        return targets
 
 
 class Calibration(StageParams):
@@ -70,6 +115,22 @@ class Calibration(StageParams):
 
     uncertainty: Uncertainty = Uncertainty()
     calibrate: Calibrate = Calibrate()
+
+    def settings(self) -> Settings:
+        chosen = self.calibrate
+        return Settings(
+            wanted=[(method, target) for method in chosen.methods for target in chosen.targets_of(method)],
+            selected=(chosen.select.method, chosen.select.target),
+            score=self.uncertainty.score,
+            temperature=self.uncertainty.temperature,
+            delta=chosen.delta,
+            tune_fraction=chosen.tune_fraction,
+            fold_seed=chosen.fold_seed,
+            family=chosen.family,
+            test=chosen.test,
+            simultaneous=chosen.simultaneous,
+            conformal=chosen.conformal,
+        )
 
 
 def read_calibration(path: Path | None, overrides: dict[str, Any]) -> Calibration:

@@ -1,0 +1,24 @@
+"""Method `budget`: the highest accuracy at a mean cost, each exit with a threshold of its own."""
+
+from offramp.calibration.choice import Choice
+from offramp.calibration.joint import Floats, Ints, Joint, lowest
+from offramp.replay import replay
+
+
+def budget(joint: Joint, target: float) -> Choice:
+    """Return the most accurate policy found whose mean cost on these samples is at most `target` of the full network's.
+
+    Infeasible when the cheapest policy of all costs more; its thresholds are then returned.
+    """
+    n = len(joint.outcomes)
+
+    def pick(correct: Ints, cost: Floats) -> int:
+        affordable = cost / n / joint.costs.full <= target
+        return lowest(-correct, cost, affordable) if affordable.any() else lowest(cost, -correct)
+
+    thresholds = joint.search(pick)
+    mac_ratio = replay(joint.outcomes, thresholds, joint.costs).mac_ratio
+    if mac_ratio <= target:
+        return Choice(thresholds)
+    reason = f"the cheapest policy costs {mac_ratio:.4f} of the full network; the budget is {target:g}"
+    return Choice(thresholds, feasible=False, reason=reason, nearest=mac_ratio)

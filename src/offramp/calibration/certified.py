@@ -1,0 +1,77 @@
+"""Method `certified`: the cheapest policy for which it is proved that at most `max_loss` of accuracy is lost.
+
+The tune fold shapes a chain of candidates from safe to cheap; the certify fold tests them in that order until one
+fails.
+"""
+
+import math
+
+from scipy.optimize import brentq
+
+from offramp.calibration.certificate import certificate_of
+from offramp.calibration.choice import Choice
+from offramp.calibration.problem import Problem
+from offramp.certificates.claims import LossClaim
+from offramp.certificates.paired import GAMMA
+from offramp.certificates.sequence import Step, walk
+from offramp.planning import rows_needed
+
+POWER = 0.8  # of the test for which `labels_needed` is computed
+
+
+def certified(problem: Problem, max_loss: float) -> Choice:
+    """Return the last rejected candidate with its certificate; infeasible, the full network, where the first fails."""
+    claim = loss_claim(problem, max_loss)
+    walked = walk((claim.step(candidate.thresholds) for candidate in problem.chain), problem.level)
+    if walked.last_rejected is not None:
+        certificate = certificate_of(problem, claim, walked, declared=len(problem.chain))
+        return Choice(walked.last_rejected.thresholds, certificate=certificate)
+    if not walked.steps:
+        reason = "no candidate is cheaper than the full network on the tune fold"
+        if len(problem.tune.rows) == 0:
+            reason = "the tune fold is empty; raise calibrate.tune_fraction or take more validation rows"
+        return Choice(problem.full, feasible=False, reason=reason)
+    return _infeasible(problem, claim, walked.steps[0])
+
+
+def loss_claim(problem: Problem, max_loss: float) -> LossClaim:
+    gamma = min(GAMMA[problem.settings.test], problem.level / 100)
+    return LossClaim(problem.certify, max_loss, problem.settings.test, gamma)
+
+
+def _infeasible(problem: Problem, claim: LossClaim, first: Step) -> Choice:
+    n = len(problem.certify.rows)
+    if "unlabelled" in first.counts:
+        number = first.counts["unlabelled"]
+        reason = f"{number} certify rows need a label before the first test can be made; `offramp labels` lists them"
+        return Choice(problem.full, feasible=False, reason=reason, labels_needed=number)
+    damaged, rescued = first.counts["damaged"], first.counts["rescued"]
+    reason = (
+        f"on {n} certify rows the safest candidate damages {damaged} answers and rescues {rescued}: "
+        f"a loss of at most {claim.max_loss:g} has p-value {first.p_value:.2g} above {problem.level:g}"
+    )
+    discordance = (damaged + rescued + 1) / (n + 2)
+    needed = rows_needed(claim.max_loss, problem.level, discordance, power=POWER)
+    return Choice(
+        problem.full,
+        feasible=False,
+        reason=reason,
+        nearest=_smallest_loss(problem, claim, first),
+        labels_needed=None if needed is None else math.ceil(needed / (1 - problem.settings.tune_fraction)),
+    )
+
+
+def _smallest_loss(problem: Problem, claim: LossClaim, first: Step) -> float | None:
+    """Return the smallest `max_loss`, to 1e-4, that the first candidate's counts would certify; None: none below 1."""
+    n = len(problem.certify.rows)
+
+    def excess(max_loss: float) -> float:
+        return (
+            LossClaim(problem.certify, max_loss, claim.order, claim.gamma).step(first.thresholds).p_value
+            - problem.level
+        )
+
+    if n == 0 or excess(1 - 1e-6) > 0:
+        return None
+    root = brentq(excess, claim.max_loss, 1 - 1e-6, xtol=1e-5)
+    return float(math.ceil(root * 1e4) / 1e4)

@@ -1,0 +1,81 @@
+"""Method `certified_per_exit`: at every enabled side exit, an accuracy of at least `target` is proved.
+
+One chain is declared on the tune fold, its safety margin falling from 8 to 0 standard errors; the certify fold walks it
+with the intersection–union test, which does not divide the level among the exits.
+"""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit
+
+from offramp.calibration.certificate import certificate_of
+from offramp.calibration.choice import Choice
+from offramp.calibration.problem import Problem
+from offramp.certificates.claims import ExitAccuracyClaim
+from offramp.certificates.families import after, predictors
+from offramp.certificates.sequence import walk
+from offramp.logistic import fit_logistic
+from offramp.outcomes import Outcomes
+from offramp.policies import Threshold, Thresholds, leaves
+
+MARGINS = [round(8 - step / 10, 1) for step in range(81)]
+
+
+def certified_per_exit(problem: Problem, target: float) -> Choice:
+    """Return the last rejected candidate with its certificate; infeasible, the full network, where the first fails."""
+    order = declare(problem, target)
+    claim = ExitAccuracyClaim(problem.certify, target)
+    walked = walk((claim.step(thresholds) for thresholds in order), problem.level)
+    if walked.last_rejected is not None:
+        certificate = certificate_of(problem, claim, walked, declared=len(order))
+        return Choice(walked.last_rejected.thresholds, certificate=certificate | {"family": "accuracy_margin"})
+    reason = f"on the tune fold no side exit seems to have a group of samples with an accuracy of {target:g}"
+    if walked.steps:
+        reason = (
+            f"the safest candidate does not prove an accuracy of {target:g} at its side exits: "
+            f"p-value {walked.steps[0].p_value:.2g} above {problem.level:g}"
+        )
+    return Choice(problem.full, feasible=False, reason=reason)
+
+
+def declare(problem: Problem, target: float) -> list[Thresholds]:
+    """Return the candidates with at least one side exit, from safe to cheap, each once."""
+    tune = problem.tune.rows
+    if len(tune) == 0 or len(problem.certify.rows) == 0:
+        return []
+    ratio = len(problem.certify.rows) / len(tune)
+    candidates = (_candidate(tune, target, margin, ratio, problem.settings.score) for margin in MARGINS)
+    return [c for c in dict.fromkeys(candidates) if c != problem.full]
+
+
+def _candidate(tune: Outcomes, target: float, margin: float, ratio: float, score: str) -> Thresholds:
+    """Return, exit by exit over those still there, the largest group whose smoothed accuracy clears the margin.
+
+    The margin is in standard errors of an accuracy of `target` on as many certify rows as the group lets expect.
+    """
+    staying = np.ones(len(tune), np.bool_)
+    thresholds: list[Threshold] = []
+    for k in range(tune.n_exits - 1):
+        value = tune.uncertainty[staying, k]
+        order = np.argsort(value, kind="stable")
+        accuracy = _smoothed_accuracy(value[order], tune.correct[staying, k][order], score)
+        expected = ratio * np.arange(1, len(value) + 1)
+        clears = np.flatnonzero(accuracy >= target + margin * np.sqrt(target * (1 - target) / expected))
+        threshold = after(value[order], int(clears[-1]) + 1) if len(clears) else None
+        thresholds.append(threshold)
+        if threshold is not None:
+            staying &= ~leaves(tune.uncertainty[:, k], threshold)
+    return (*thresholds, math.inf)
+
+
+def _smoothed_accuracy(value: NDArray[np.float64], correct: NDArray[np.bool_], score: str) -> NDArray[np.float64]:
+    """Return the mean fitted probability of a right answer of the first 1, 2, … samples by uncertainty."""
+    if len(value) == 0:
+        return np.empty(0)
+    seen = predictors(value, score)
+    spread = np.where(seen.std(axis=0) > 0, seen.std(axis=0), 1.0)
+    standard = (seen - seen.mean(axis=0)) / spread
+    fitted = expit(fit_logistic(standard, correct).log_odds(standard))
+    return np.asarray(np.cumsum(fitted) / np.arange(1, len(value) + 1))

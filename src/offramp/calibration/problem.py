@@ -1,0 +1,52 @@
+"""What all calibrators choose from. What several of them need is computed once."""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from offramp.calibration.joint import Joint
+from offramp.certificates.families import FAMILIES, Candidate
+from offramp.costs import Costs
+from offramp.folds import Certify, Tune, deal
+from offramp.outcomes import Outcomes
+from offramp.policies import Thresholds, full_network
+from offramp.settings import Settings
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Outcomes of the validation split, the costs to lower, and the settings."""
+
+    outcomes: Outcomes
+    costs: Costs
+    settings: Settings
+    looks: int = field(default=1)  # hypotheses that are tested on the same certify rows: chains times targets
+
+    @property
+    def level(self) -> float:
+        """Return the chance of error that one certificate may take."""
+        return self.settings.delta / self.looks if self.settings.simultaneous else self.settings.delta
+
+    @property
+    def full(self) -> Thresholds:
+        return full_network(self.outcomes.n_exits)
+
+    @property
+    def tune(self) -> Tune:
+        return self._folds[0]
+
+    @property
+    def certify(self) -> Certify:
+        return self._folds[1]
+
+    @cached_property
+    def _folds(self) -> tuple[Tune, Certify]:
+        return deal(self.outcomes, self.settings.tune_fraction, self.settings.fold_seed)
+
+    @cached_property
+    def chain(self) -> list[Candidate]:
+        """Return the declared candidates from safe to cheap, shaped by the tune fold alone."""
+        return FAMILIES[self.settings.family](self.tune, self.costs, self.settings.score)
+
+    @cached_property
+    def joint(self) -> Joint:
+        return Joint(self.outcomes, self.costs)

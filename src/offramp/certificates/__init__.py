@@ -1,0 +1,1 @@
+"""Certificates: exact tests, the chains they walk, and what a certificate says."""

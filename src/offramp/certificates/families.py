@@ -1,0 +1,136 @@
+"""Families of policies with one degree of freedom, from safe to cheap: the order in which certificates walk.
+
+Both need no labels and see the tune fold alone. A chain starts after the full network; every further candidate costs at
+least `STEP` less on the tune fold than the one before.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from math import inf
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit, log_expit
+
+from offramp.costs import Costs
+from offramp.folds import Tune
+from offramp.logistic import fit_logistic
+from offramp.outcomes import Outcomes
+from offramp.policies import Threshold, Thresholds, midway
+from offramp.replay import replay
+
+Floats = NDArray[np.float64]
+STEP = 0.004  # of the full network's cost
+LEVELS = 400
+RATIOS = np.geomspace(30, 0.05, 300)
+TINY = 1e-300
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One policy of a chain and its mean cost on the tune fold, a fraction of the full network's."""
+
+    thresholds: Thresholds
+    tune_mac_ratio: float
+
+
+def equal_change(tune: Tune, costs: Costs, score: str) -> list[Candidate]:
+    """Return the chain in which every exit lets samples go up to the same probability of changing the answer.
+
+    Per side exit a logistic regression on its own uncertainty estimates P(its answer is not the last exit's); the
+    running maximum makes it monotone. A level sets all thresholds: the largest uncertainty with an estimate of at most
+    the level. Levels are quantiles of all estimates. Empty for an empty fold or a network of one exit.
+    """
+    rows = tune.rows
+    if len(rows) == 0 or rows.n_exits == 1:
+        return []
+    exits = [_estimates(rows.uncertainty[:, k], ~rows.agrees[:, k], score) for k in range(rows.n_exits - 1)]
+    levels = np.quantile(np.concatenate([estimate for _, estimate in exits]), np.linspace(0, 0.97, LEVELS))
+    return _thin(((*(_cut(*pair, level) for pair in exits), inf) for level in np.unique(levels)), rows, costs)
+
+
+def geometric(tune: Tune, costs: Costs, score: str) -> list[Candidate]:  # noqa: ARG001 (every family takes a score)
+    """Return the chain in which exit k takes a share of samples proportional to ratio^k, ratio falling from 30 to 0.05.
+
+    Thresholds are quantiles of those still there. Empty for an empty fold or a network of one exit.
+    Reference: the dynamic evaluation of Huang et al. (2018), Multi-scale dense networks, ICLR.
+    """
+    rows = tune.rows
+    if len(rows) == 0 or rows.n_exits == 1:
+        return []
+    return _thin((_geometric_thresholds(rows.uncertainty, ratio) for ratio in RATIOS), rows, costs)
+
+
+FAMILIES: dict[str, Callable[[Tune, Costs, str], list[Candidate]]] = {
+    "equal_change": equal_change,
+    "geometric": geometric,
+}
+
+
+def predictors(uncertainty: Floats, score: str) -> Floats:
+    """Return what the logistic regression sees of a score: (samples,) -> (samples, predictors).
+
+    A positive quantity and its logarithm: the entropy, 1 − the largest probability, or the ratio of the two largest.
+    """
+    match score:
+        case "entropy":
+            columns = [uncertainty, np.log(np.maximum(uncertainty, TINY))]
+        case "least_confidence":
+            columns = [expit(uncertainty), log_expit(uncertainty)]
+        case "margin":
+            columns = [np.exp(uncertainty), uncertainty]
+        case _:  # unbounded on both sides
+            columns = [uncertainty]
+    return np.stack(columns, axis=1)
+
+
+def _estimates(uncertainty: Floats, changes: NDArray[np.bool_], score: str) -> tuple[Floats, Floats]:
+    """Return an exit's uncertainties, ascending, and the log-odds of a change at each; both (samples,)."""
+    values = np.sort(uncertainty)
+    if score == "change":  # these are log-odds already
+        return values, values
+    seen = predictors(uncertainty, score)
+    mean, spread = seen.mean(axis=0), seen.std(axis=0)
+    spread = np.where(spread > 0, spread, 1.0)
+    fit = fit_logistic((seen - mean) / spread, changes)
+    return values, np.maximum.accumulate(fit.log_odds((predictors(values, score) - mean) / spread))
+
+
+def _cut(values: Floats, estimates: Floats, level: float) -> Threshold:
+    """Return the threshold after the last uncertainty with an estimate of at most `level`; None: there is none."""
+    count = int(np.searchsorted(estimates, level, side="right"))
+    return after(values, count)
+
+
+def after(values: Floats, count: int) -> Threshold:
+    """Return the threshold that lets the first `count` of ascending values go, and those equal to the last of them."""
+    if count == 0:
+        return None
+    count = int(np.searchsorted(values, values[count - 1], side="right"))
+    return inf if count == len(values) else midway(values[count - 1], values[count])
+
+
+def _geometric_thresholds(uncertainty: Floats, ratio: float) -> Thresholds:
+    n_exits = uncertainty.shape[1]
+    share = ratio ** np.arange(n_exits)
+    left = np.ones(len(uncertainty), np.bool_)
+    thresholds: list[Threshold] = []
+    for k in range(n_exits - 1):
+        values = np.sort(uncertainty[left, k])
+        threshold = after(values, round(len(values) * share[k] / share[k:].sum()))
+        thresholds.append(threshold)
+        if threshold is not None:
+            left &= uncertainty[:, k] > threshold
+    return (*thresholds, inf)
+
+
+def _thin(family: Iterator[Thresholds], rows: Outcomes, costs: Costs) -> list[Candidate]:
+    """Keep what costs at least STEP less on these rows than the candidate before, the full network the first."""
+    chain: list[Candidate] = []
+    cheapest = 1.0
+    for thresholds in family:
+        mac_ratio = replay(rows, thresholds, costs).mac_ratio
+        if mac_ratio <= cheapest - STEP:
+            chain.append(Candidate(thresholds, mac_ratio))
+            cheapest = mac_ratio
+    return chain

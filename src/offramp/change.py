@@ -1,0 +1,103 @@
+"""The score `change`: the log-odds that an exit's answer is not the last exit's, from all exits so far.
+
+It is fitted without labels, on tune rows, and its parameters are part of the policy. Because it compares an exit with
+those before it, every head up to the last enabled exit has to run.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import log_expit, log_softmax
+
+from offramp.logistic import fit_logistic
+from offramp.uncertainty import entropy, least_confidence
+
+Floats = NDArray[np.float64]
+TOP = 3
+
+
+@dataclass(frozen=True)
+class Change:
+    """Per side exit: weights of its predictors (raw, not standardised) and an intercept."""
+
+    weights: tuple[tuple[float, ...], ...]
+    intercepts: tuple[float, ...]
+
+    def __call__(self, logits: Floats) -> Floats:
+        """Return log-odds (samples, exits) of logits (samples, exits, classes); 0 at the last exit."""
+        values = np.zeros(logits.shape[:2])
+        side = zip(predictors(logits), self.weights, self.intercepts, strict=False)
+        for k, (seen, weights, intercept) in enumerate(side):
+            values[:, k] = seen @ np.array(weights) + intercept
+        return values
+
+    def fits(self, n_exits: int, n_classes: int) -> bool:
+        """Return whether the parameters are for logits of these sizes."""
+        wanted = [n_predictors(k, n_classes) for k in range(n_exits - 1)]
+        return [len(weights) for weights in self.weights] == wanted
+
+    def to_json(self) -> dict[str, Any]:
+        rows = zip(self.weights, self.intercepts, strict=True)
+        return {f"exit_{k + 1}": {"weights": list(w), "intercept": c} for k, (w, c) in enumerate(rows)}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any], exits: Sequence[str]) -> Self:
+        """Return the parameters in a file. Raises ValueError where they do not fit the exits or are not finite."""
+        side = exits[:-1]
+        if not isinstance(content, Mapping) or list(content) != list(side):
+            raise ValueError(f"the arguments of score 'change' must name the side exits {', '.join(side)}")
+        weights, intercepts = [], []
+        for name in side:
+            try:
+                row = [float(value) for value in content[name]["weights"]]
+                intercept = float(content[name]["intercept"])
+            except (KeyError, TypeError, ValueError):
+                raise ValueError(f"{name} of score 'change' needs weights (numbers) and an intercept") from None
+            if not np.isfinite([*row, intercept]).all():
+                raise ValueError(f"{name} of score 'change' has a weight that is not finite")
+            weights.append(tuple(row))
+            intercepts.append(intercept)
+        return cls(tuple(weights), tuple(intercepts))
+
+
+def fit_change(logits: Floats) -> Change:
+    """Fit every side exit on logits (samples, exits, classes), without labels."""
+    answers = logits.argmax(axis=2)
+    weights, intercepts = [], []
+    for k, seen in enumerate(predictors(logits)):
+        mean, spread = seen.mean(axis=0), seen.std(axis=0)
+        spread = np.where(spread > 1e-9, spread, 1.0)
+        fit = fit_logistic((seen - mean) / spread, answers[:, k] != answers[:, -1])
+        raw = fit.weights / spread
+        weights.append(tuple(raw.tolist()))
+        intercepts.append(float(fit.intercept - raw @ mean))
+    return Change(tuple(weights), tuple(intercepts))
+
+
+def n_predictors(k: int, n_classes: int) -> int:
+    return min(TOP, n_classes) + 2 + (3 if k else 0)
+
+
+def predictors(logits: Floats) -> Iterator[Floats]:
+    """Yield what each side exit is judged by, (samples, predictors), for logits (samples, exits, classes).
+
+    Its largest log-probabilities, ln(1 − the largest) and entropy; from the second exit on also ln of the mean
+    probability so far of its answer, the share of earlier exits that gave it, and its log-probability one exit before.
+    """
+    log_p = log_softmax(logits, axis=2)
+    answers = logits.argmax(axis=2)
+    rows = np.arange(len(logits))
+    total = np.zeros((len(logits), logits.shape[2]))
+    for k in range(logits.shape[1] - 1):
+        total += np.exp(log_p[:, k])
+        answer = answers[:, k]
+        top = np.sort(log_p[:, k], axis=1)[:, ::-1][:, :TOP]
+        columns = [top, log_expit(least_confidence(logits[:, k]))[:, None], entropy(logits[:, k])[:, None]]
+        if k:
+            agree = (answers[:, :k] == answer[:, None]).mean(axis=1)
+            mean_p = np.log(total[rows, answer] / (k + 1))
+            columns.append(np.stack([mean_p, agree, log_p[rows, k - 1, answer]], axis=1))
+        yield np.concatenate(columns, axis=1)

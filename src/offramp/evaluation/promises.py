@@ -1,0 +1,77 @@
+"""What each method promises, and its three figures: in-sample, certified, and held out on the test split.
+
+A promise is about one measure: the `accuracy` of all samples, the `exit_accuracy` (the lowest among side exits that
+somebody took), the `loss` against the full network, or the `mac_ratio`.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from offramp.intervals import simultaneous, wilson
+from offramp.policies import Policy
+from offramp.replay import Replay
+
+MEASURES = {
+    "per_exit": "exit_accuracy",
+    "shared": "accuracy",
+    "overall": "accuracy",
+    "certified": "loss",
+    "budget": "mac_ratio",
+    "certified_overall": "accuracy",
+    "certified_per_exit": "exit_accuracy",
+    "conformal": "loss",
+}
+AT_MOST = ("loss", "mac_ratio")  # the other measures are to be at least the target
+ROUNDING = 1e-12  # of a mean cost: one float sum against another
+
+
+def keeps(policy: Policy, value: float | None) -> bool:
+    """Return whether `value`, of the measure that the method promises, meets the target; no value breaks no promise."""
+    if value is None:
+        return True
+    if MEASURES[policy.method] in AT_MOST:
+        return value <= policy.target + ROUNDING
+    return value >= policy.target
+
+
+def lowest_exit(result: Replay, exits: list[str]) -> dict[str, Any]:
+    """Return the lowest accuracy among side exits that somebody took, its interval and its exit; empty if none was.
+
+    The lowest of several is picked after looking, so the Wilson interval holds for all of them together.
+    """
+    samples, correct = result.samples_at_exits[:-1], result.correct_at_exits[:-1]
+    used = np.flatnonzero(samples)
+    if len(used) == 0:
+        return {}
+    k = used[np.argmin(correct[used] / samples[used])]
+    low, high = wilson(int(correct[k]), int(samples[k]), simultaneous(len(used)))
+    value = float(correct[k] / samples[k])
+    return {"lowest_exit": exits[k], "exit_accuracy": value, "exit_accuracy_low": low, "exit_accuracy_high": high}
+
+
+def in_sample(policy: Policy) -> dict[str, float]:
+    """Return `validation_…` figures: of the rows that chose the policy, as far as policies.json tells them."""
+    found = {key: _number(policy.validation, key) for key in ("accuracy", "loss", "mac_ratio")}
+    if MEASURES[policy.method] == "exit_accuracy":
+        exits = policy.validation.get("exits")
+        side = list(exits.values())[:-1] if isinstance(exits, Mapping) else []
+        values = [_number(row, "accuracy") for row in side if isinstance(row, Mapping)]
+        found["exit_accuracy"] = min((value for value in values if value is not None), default=None)
+    return {f"validation_{key}": value for key, value in found.items() if value is not None}
+
+
+def confidence(policy: Policy) -> float | None:
+    """Return how sure the certificate of a policy is; None without one."""
+    level = _number(policy.certificate or {}, "level")
+    return 1 - level if policy.feasible and level is not None else None
+
+
+def _number(content: Mapping[str, Any], key: str) -> float | None:
+    """Return a finite number in somebody's JSON, None where there is none."""
+    value = content.get(key)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return float(value)

@@ -1,0 +1,182 @@
+"""From policies to metrics/evaluation.json and the tables: each policy is replayed once and all rows come from that."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from offramp.cache.reading import open_cache
+from offramp.costs import Costs
+from offramp.errors import InputError
+from offramp.evaluation.comparison import Comparison, worst_class
+from offramp.evaluation.promises import AT_MOST, MEASURES, confidence, in_sample, keeps, lowest_exit
+from offramp.evaluation.tables import MEGA, Row, accuracy_of, baselines, cost_of, exit_table, full_replay
+from offramp.files import write_csv, write_json
+from offramp.outcomes import Outcomes, read_outcomes
+from offramp.policies import Policies, Policy
+from offramp.replay import Replay, replay, require_same_exits
+
+KEY = ["method", "target"]
+ACCURACY = ["accuracy", "accuracy_low", "accuracy_high"]
+LOSS = ["loss", "loss_low", "loss_high"]
+FIGURES = [*ACCURACY, *LOSS, "loss_bootstrap_low", "loss_bootstrap_high"]
+FIGURES += ["mmacs", "mac_ratio", "mac_ratio_low", "mac_ratio_high", "speedup"]
+TRADEOFF_COLUMNS = [*KEY, "exit", *ACCURACY, *LOSS, "mac_ratio", "mmacs", "speedup", "feasible", "selected"]
+EXIT_COLUMNS = [*KEY, "exit", "samples", "share", *ACCURACY, "mmacs"]
+CLASS_COLUMNS = [*KEY, "class", "samples", "full_accuracy", "accuracy", *LOSS, "mac_ratio"]
+GUARANTEE_COLUMNS = [*KEY, "measure", "figure", "value", "low", "high", "exit", "confidence", "feasible", "keeps"]
+
+
+WORDS = {
+    "accuracy": "accuracy",
+    "exit_accuracy": "lowest one at a side exit",
+    "loss": "loss against full network",
+    "mac_ratio": "share of MACs",
+}
+
+
+@dataclass
+class Report:
+    """What became of all policies: metrics/evaluation.json, rows of tables, the selected policy's replay."""
+
+    evaluation: dict[str, Any]
+    selected: Replay
+    tradeoff: list[Row] = field(default_factory=list)
+    exits: list[Row] = field(default_factory=list)
+    classes: list[Row] = field(default_factory=list)
+    guarantees: list[Row] = field(default_factory=list)
+
+
+def read_test(path: Path, content: Policies, costs: Costs) -> Outcomes:
+    """Return the outcomes of the test cache at `path` under the policies' scoring.
+
+    Raises InputError for a cache that says it is another split, or that does not fit the policies or the costs.
+    """
+    cache = open_cache(path)
+    split = cache.metadata.get("split", "test")
+    if split != "test":
+        raise InputError(f"{path} is the {split} split, as its metadata says; policies are evaluated on the test split")
+    if cache.exits != content.exits:
+        raise InputError(f"{path} has {len(cache.exits)} exits, the policies are for {len(content.exits)}")
+    for policy in content.policies:
+        if policy.method not in MEASURES:
+            known = ", ".join(sorted(MEASURES))
+            raise InputError(f"policy {policy.name!r} has the unknown method {policy.method!r}; known: {known}")
+    outcomes = read_outcomes(cache, content.scoring)
+    require_same_exits(outcomes, costs)
+    return outcomes
+
+
+def measure(content: Policies, outcomes: Outcomes, costs: Costs) -> Report:
+    """Replay every policy, method by method and target by target; `costs` are those of the costs file."""
+    costs = content.scoring.costs(costs)
+    full, selected = full_replay(outcomes, costs), replay(outcomes, content.selected.thresholds, costs)
+    report = Report({"full": {"accuracy": full.accuracy, "mmacs": full.mean_cost / MEGA}}, selected)
+    for policy in content.policies:
+        chosen = policy is content.selected
+        result = selected if chosen else replay(outcomes, policy.thresholds, costs)
+        comparison = Comparison(result, full, selected)
+        classes = comparison.classes(outcomes.label, outcomes.class_names)
+        entry = _entry(policy, comparison, classes, content.exits, chosen)
+        report.evaluation.setdefault(policy.method, {})[f"{policy.target:g}"] = entry
+        key = {"method": policy.method, "target": policy.target}
+        point = {name: entry[name] for name in TRADEOFF_COLUMNS if name in entry}
+        report.tradeoff.append(key | point | {"selected": chosen})
+        report.exits += [key | row for row in exit_table(result, content.exits)]
+        report.classes += [key | row for row in classes]
+        report.guarantees += [key | row for row in _guarantees(policy, entry)]
+    report.tradeoff += baselines(outcomes, costs)
+    return report
+
+
+def evaluate(content: Policies, outcomes: Outcomes, costs: Costs) -> dict[str, Any]:
+    """Return metrics/evaluation.json: the full network, then method by method and target by target."""
+    return measure(content, outcomes, costs).evaluation
+
+
+def write_evaluation(path: Path, content: Policies, outcomes: Outcomes, costs: Costs) -> dict[str, Any]:
+    result = evaluate(content, outcomes, costs)
+    write_json(path, result)
+    return result
+
+
+def write_tradeoff(path: Path, report: Report) -> None:
+    """Write accuracy against cost: every policy, and as baselines the full network, `static` exits and the `oracle`."""
+    write_csv(path, TRADEOFF_COLUMNS, report.tradeoff)
+
+
+def write_exits(path: Path, report: Report) -> None:
+    """Write, for every policy, what each exit did: samples, share of all, accuracy of those who left there, cost."""
+    write_csv(path, EXIT_COLUMNS, report.exits)
+
+
+def write_classes(path: Path, report: Report) -> None:
+    """Write what each class loses and costs under every policy; a policy's intervals hold for all classes together."""
+    write_csv(path, CLASS_COLUMNS, report.classes)
+
+
+def write_guarantees(path: Path, report: Report) -> None:
+    """Write what each policy promises beside what it did: its `in_sample`, `certified` and held-out `test` figure."""
+    write_csv(path, GUARANTEE_COLUMNS, report.guarantees)
+
+
+def _entry(policy: Policy, comparison: Comparison, classes: list[Row], exits: list[str], selected: bool) -> Row:
+    result = comparison.policy
+    intervals, against = comparison.bootstrap()
+    values = accuracy_of(int(result.correct.sum()), len(result.taken))
+    values |= comparison.loss() | cost_of(result) | intervals
+    entry: Row = {key: values[key] for key in FIGURES if key in values}
+    if MEASURES[policy.method] == "exit_accuracy":
+        entry |= lowest_exit(result, exits)
+    entry |= {"feasible": policy.feasible, "meets_target": keeps(policy, entry.get(MEASURES[policy.method]))}
+    entry |= in_sample(policy)
+    sure = confidence(policy)
+    if sure is not None:
+        entry |= {f"certified_{MEASURES[policy.method]}": policy.target, "certified_confidence": sure}
+    entry |= worst_class(classes)
+    entry |= {} if selected else {"against_selected": against}
+    return entry | {"exits": result.exits(exits)}
+
+
+def _guarantees(policy: Policy, entry: Row) -> list[Row]:
+    """Return the three figures of the promised measure, as far as they exist; `keeps` compares each with the target."""
+    measure = MEASURES[policy.method]
+    rows: list[Row] = []
+    for figure, key in (
+        ("in_sample", f"validation_{measure}"),
+        ("certified", f"certified_{measure}"),
+        ("test", measure),
+    ):
+        if key in entry:
+            row: Row = {"figure": figure, "measure": measure, "value": entry[key], "feasible": policy.feasible}
+            rows.append(row | {"keeps": keeps(policy, entry[key])})
+            if figure == "certified":
+                rows[-1]["confidence"] = entry["certified_confidence"]
+            if figure == "test":
+                rows[-1] |= {"low": entry[f"{measure}_low"], "high": entry[f"{measure}_high"]}
+                rows[-1] |= {"exit": entry["lowest_exit"]} if "lowest_exit" in entry else {}
+    return rows
+
+
+def describe(content: Policies, evaluation: dict[str, Any]) -> str:
+    """Return the selected policy's figures side by side; an infeasible one is called so first."""
+    policy = content.selected
+    entry = evaluation[policy.method][f"{policy.target:g}"]
+    sure = entry.get("certified_confidence")
+    heading = "" if sure is None else f"certified ({sure:g} sure)"
+    lines = [] if policy.feasible else [f"INFEASIBLE, {policy.reason}"]
+    lines.append(f"full network: accuracy {evaluation['full']['accuracy']:.4f}")
+    lines.append(f"{'selected ' + policy.name:<30}{'in-sample':>10}{heading:>22}   held-out test (95 %)")
+    lines += [_line(entry, key, words) for key, words in WORDS.items() if key in entry]
+    worst = f"{_with_interval(entry, 'worst_class_loss')}, class {entry['worst_class']}"
+    return "\n".join([*lines, f"  {'largest loss of a class':<28}{'':>32}   {worst}"])
+
+
+def _line(entry: Row, key: str, words: str) -> str:
+    known, claim = entry.get(f"validation_{key}"), entry.get(f"certified_{key}")
+    first = "" if known is None else f"{known:.4f}"
+    second = "" if claim is None else f"{'at most' if key in AT_MOST else 'at least'} {claim:g}"
+    return f"  {words:<28}{first:>10}{second:>22}   {_with_interval(entry, key)}"
+
+
+def _with_interval(entry: Row, key: str) -> str:
+    return f"{entry[key]:.4f} ({entry[f'{key}_low']:.4f} to {entry[f'{key}_high']:.4f})"

@@ -1,0 +1,89 @@
+"""Rows of the tables: exits, baselines, difficulty. Accuracies have Wilson's interval."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from offramp.costs import Costs
+from offramp.files import write_csv
+from offramp.intervals import wilson
+from offramp.outcomes import Outcomes
+from offramp.policies import full_network
+from offramp.replay import Replay, replay
+
+MEGA = 1e6
+DIFFICULTY_BINS = 10
+DIFFICULTY_COLUMNS = ["difficulty_low", "difficulty_high", "exit", "samples", "share", "accuracy"]
+Row = dict[str, Any]
+
+
+def accuracy_of(correct: int, total: int) -> Row:
+    low, high = wilson(correct, total)
+    return {"accuracy": correct / total, "accuracy_low": low, "accuracy_high": high}
+
+
+def cost_of(result: Replay) -> Row:
+    """Return mean cost in million MACs and as a fraction; no speedup where somebody's costs are 0."""
+    row = {"mmacs": result.mean_cost / MEGA, "mac_ratio": result.mac_ratio}
+    return row | ({"speedup": 1 / result.mac_ratio} if result.mac_ratio > 0 else {})
+
+
+def exit_table(result: Replay, exits: list[str]) -> list[Row]:
+    """Return one row per exit, without accuracy and interval where nobody left; `mmacs` is one sample's cost."""
+    rows = []
+    for k, name in enumerate(exits):
+        samples, correct = int(result.samples_at_exits[k]), int(result.correct_at_exits[k])
+        row: Row = {"exit": name, "samples": samples, "share": samples / len(result.taken)}
+        if samples:
+            row |= accuracy_of(correct, samples)
+        rows.append(row | {"mmacs": float(result.cost_at_exits[k] / MEGA)})
+    return rows
+
+
+def full_replay(outcomes: Outcomes, costs: Costs) -> Replay:
+    return replay(outcomes, full_network(outcomes.n_exits), costs)
+
+
+def baselines(outcomes: Outcomes, costs: Costs) -> Iterator[Row]:
+    """Yield the full network, `static` networks that end at exit k, and the `oracle`."""
+    n = len(outcomes)
+    full = full_replay(outcomes, costs)
+    yield {"method": "full", **accuracy_of(int(full.correct.sum()), n), **cost_of(full)}
+    for k, name in enumerate(outcomes.exits):
+        static = Replay(np.full(n, k), outcomes.correct[:, k], costs.static(), costs.full)
+        yield {"method": "static", "exit": name, **accuracy_of(int(static.correct.sum()), n), **cost_of(static)}
+    oracle = _oracle(outcomes, costs)
+    yield {"method": "oracle", **accuracy_of(int(oracle.correct.sum()), n), **cost_of(oracle)}
+
+
+def _oracle(outcomes: Outcomes, costs: Costs) -> Replay:
+    """Leave at the first exit that is right, knowing the label; pay every head on the way."""
+    first_correct = np.where(outcomes.correct.any(axis=1), outcomes.correct.argmax(axis=1), outcomes.n_exits - 1)
+    correct = outcomes.correct[np.arange(len(outcomes)), first_correct]
+    return Replay(first_correct, correct, costs.at_exits([True] * outcomes.n_exits), costs.full)
+
+
+def write_difficulty(path: Path, taken: Replay, exits: list[str], difficulty: NDArray[np.floating] | None) -> None:
+    """Write where samples of each difficulty left, in ten equal bins of [0, 1]; only the header without difficulties.
+
+    `difficulty` is (samples,) in the order of the replay.
+    """
+    write_csv(path, DIFFICULTY_COLUMNS, [] if difficulty is None else _difficulty_rows(taken, exits, difficulty))
+
+
+def _difficulty_rows(taken: Replay, exits: list[str], difficulty: NDArray[np.floating]) -> Iterator[Row]:
+    edges = np.linspace(0, 1, DIFFICULTY_BINS + 1)
+    bins = np.digitize(difficulty, edges[1:-1])
+    for number in range(DIFFICULTY_BINS):
+        in_bin = bins == number
+        if not in_bin.any():
+            continue
+        part = Replay(taken.taken[in_bin], taken.correct[in_bin], taken.cost_at_exits, taken.full_cost)
+        for row in exit_table(part, exits):
+            low, high = round(float(edges[number]), 6), round(float(edges[number + 1]), 6)
+            yield {"difficulty_low": low, "difficulty_high": high} | {
+                key: row[key] for key in DIFFICULTY_COLUMNS if key in row
+            }

@@ -1,0 +1,52 @@
+"""From logits to uncertainties: a score, each exit's temperature, and what the score `change` has learnt.
+
+Part of every policies.json, because thresholds mean nothing without it. `offramp.fitting` makes one from tune rows.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from offramp.change import Change
+from offramp.costs import Costs
+from offramp.uncertainty import SCORES
+
+Floats = NDArray[np.float64]
+CHANGE = "change"
+KNOWN = (*sorted(SCORES), CHANGE)
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """A `score`, each exit's `temperature` in the order of the exits and, for score `change` alone, its parameters."""
+
+    score: str
+    temperature: dict[str, float]
+    change: Change | None = None
+
+    @classmethod
+    def plain(cls, score: str, exits: list[str]) -> Self:
+        """Return a score at temperature 1."""
+        return cls(score, dict.fromkeys(exits, 1.0))
+
+    @property
+    def exits(self) -> list[str]:
+        return list(self.temperature)
+
+    def __call__(self, logits: NDArray[np.floating]) -> Floats:
+        """Return uncertainties (samples, exits) of logits (samples, exits, classes).
+
+        Raises ValueError for an unknown score.
+        """
+        scaled = logits.astype(np.float64) / np.array(list(self.temperature.values()))[:, None]
+        if self.change is not None:
+            return self.change(scaled)
+        if self.score not in SCORES:
+            raise ValueError(f"unknown uncertainty score {self.score!r}; known: {', '.join(sorted(SCORES))}")
+        return SCORES[self.score](scaled)
+
+    def costs(self, costs: Costs) -> Costs:
+        """Return what exits cost under this score: `change` compares them, so earlier heads run although disabled."""
+        return costs if self.change is None else replace(costs, every_head=True)

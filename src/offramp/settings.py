@@ -1,0 +1,23 @@
+"""What a calibration is asked for: the sections `uncertainty` and `calibrate` of params.yaml as plain values."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Pairs of method and target `wanted`, the one `selected`, and how folds are dealt and certificates made.
+
+    Defaults are those of params.yaml, where each is explained.
+    """
+
+    wanted: list[tuple[str, float]]
+    selected: tuple[str, float]
+    score: str = "entropy"
+    temperature: str = "none"
+    delta: float = 0.1
+    tune_fraction: float = 0.2
+    fold_seed: int = 17
+    family: str = "equal_change"
+    test: str = "score"
+    simultaneous: bool = False
+    conformal: str = "mean"
