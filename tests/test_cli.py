@@ -125,3 +125,51 @@ def test_somebody_elses_policies_are_checked_and_an_unknown_method_is_refused(pr
     evaluate = ["evaluate", "--test", "test.parquet", "--costs", "costs.json", "--policies", "policies.json"]
     assert main([*evaluate, "--out", "evaluation.json"]) == 2
     assert "unknown method 'mine'; known: budget, certified" in capsys.readouterr().err
+
+
+def test_certificates_are_derived_again_and_a_tampered_one_is_refuted_with_status_1(project, capsys):
+    val = ["--val", "val.parquet", "--costs", "costs.json"]
+    overrides = ["--set", "calibrate.max_loss=[0.1]", "--set", "calibrate.select.target=0.1"]
+    assert main(["calibrate", *val, *overrides, "--out", "policies.json"]) == 0
+    capsys.readouterr()
+    assert main(["check", "policies.json", *val]) == 0
+    assert "certified@0.1: confirmed" in capsys.readouterr().out
+    assert main(["check", "policies.json", "--fresh", "test.parquet", "--val", "val.parquet"]) in (0, 1)
+    assert "n = 400" in capsys.readouterr().out
+    assert main(["check", "policies.json", "--fresh", "val.parquet", "--val", "val.parquet"]) == 2
+    assert "a fresh test needs rows that no choice has seen" in capsys.readouterr().err
+    content = json.loads((project / "policies.json").read_text())
+    certified = next(policy for policy in content["policies"] if policy["method"] == "certified")
+    certified["thresholds"]["exit_1"] = 5.0
+    (project / "policies.json").write_text(json.dumps(content))
+    assert main(["check", "policies.json", *val]) == 1
+    assert "certified@0.1: REFUTED" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["check", "val.parquet", "--fresh", "test.parquet"], "go with policies"),
+        (["check", "p.json", "--costs", "costs.json"], "goes with --val"),
+        (["plan", "--power", "1"], "--power must be a number in"),
+        (["plan", "--figure", "plan.exe"], "--figure must end in"),
+        (["labels", "--val", "none.parquet", "--costs", "costs.json", "--out", "r.csv"], "no logit cache none.parquet"),
+    ],
+)
+def test_options_that_do_not_fit_are_one_line_and_status_2(project, capsys, arguments, message):  # noqa: ARG001
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert message in error
+
+
+def test_the_plan_answers_in_words(capsys):
+    assert main(["plan", "--labels", "5000", "--discordance", "0.05"]) == 0
+    assert "5,000 certify rows certify a loss of at most" in capsys.readouterr().out
+
+
+def test_every_command_explains_itself(capsys):
+    for command in ("check", "calibrate", "evaluate", "labels", "plan", "reliability"):
+        with pytest.raises(SystemExit, match="0"):
+            main([command, "--help"])
+        assert "default" in capsys.readouterr().out or command in ("check", "evaluate")

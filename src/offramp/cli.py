@@ -1,13 +1,13 @@
-"""The command line: `offramp check`, `calibrate`, `evaluate`. Starts without torch.
+"""The command line: `offramp check`, `calibrate`, `evaluate`, `labels`, `plan`, `reliability`. Starts without torch.
 
-Exit status 0; 2 with one line on stderr for what the user got wrong.
+Exit status 0; 1 where `check` refutes a certificate; 2 with one line on stderr for what the user got wrong.
 """
 
 import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -19,53 +19,84 @@ if TYPE_CHECKING:
     from offramp.params.calibration import Calibration
 
 COSTS_HELP = "cost of every exit, like metrics/costs.json"
+KEYS = """\
+what --set changes, most used first:
+  calibrate.methods        list of: certified (loss proved), overall, shared, per_exit (accuracy), budget (cost),
+                           certified_overall, certified_per_exit (accuracy proved), conformal (mean loss)
+  calibrate.max_loss       list: accuracy given up against the full network (certified, conformal)
+  calibrate.targets        list: accuracies (overall, shared, per_exit, certified_overall, certified_per_exit)
+  calibrate.budgets        list: mean cost, a fraction of the full network's (budget)
+  calibrate.delta          chance that a certificate is wrong
+  calibrate.select         the policy to deploy, e.g. '{method: certified, target: 0.01}'
+  uncertainty.score        entropy, least_confidence, margin, energy or change
+  uncertainty.temperature  none or per_exit
+also calibrate.tune_fraction, fold_seed, simultaneous, family, test, conformal
+"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
-        options.run(options)
+        status: int | None = options.run(options)
     except InputError as error:
         print(f"offramp: {error}", file=sys.stderr)
         return 2
-    return 0
+    return status or 0
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="offramp", description="Calibrated early exits from cached logits.")
     parser.add_argument("--version", action="version", version=f"offramp {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for add in (_add_check, _add_calibrate, _add_evaluate, _add_labels, _add_reliability, _add_plan):
+        add(commands)
+    return parser
 
-    check = commands.add_parser("check", help="check a logit cache (Parquet), policies (.json) or parameters (.yaml)")
+
+def _add_check(commands: Any) -> None:
+    check = _add(commands, "check", "check a logit cache (Parquet), policies (.json) or parameters (.yaml)")
     check.add_argument("file", type=Path, help="a Parquet file or a directory of them, policies.json or params.yaml")
+    check.add_argument("--val", type=Path, help="validation cache, to derive every certificate in FILE again from it")
+    check.add_argument("--costs", type=Path, help="with --val: the costs that the certificates must have used")
+    check.add_argument("--fresh", type=Path, help="logit cache of rows never used, to test the selected policy on")
     check.set_defaults(run=_check)
 
-    calibrate = commands.add_parser("calibrate", help="choose thresholds on a validation cache")
+
+def _add_calibrate(commands: Any) -> None:
+    calibrate = _add(commands, "calibrate", "choose thresholds on a validation cache", KEYS)
     _calibration_options(calibrate)
     calibrate.add_argument("--out", type=Path, required=True, help="policies.json to write")
     calibrate.set_defaults(run=_calibrate)
 
-    evaluate = commands.add_parser("evaluate", help="replay policies on a test cache")
+
+def _add_evaluate(commands: Any) -> None:
+    evaluate = _add(commands, "evaluate", "replay policies on a test cache, with confidence intervals")
     evaluate.add_argument("--test", type=Path, required=True, help="logit cache of the test split")
     evaluate.add_argument("--costs", type=Path, required=True, help=COSTS_HELP)
     evaluate.add_argument("--policies", type=Path, required=True, help="policies.json")
     evaluate.add_argument("--out", type=Path, required=True, help="evaluation.json to write")
     evaluate.set_defaults(run=_evaluate)
 
-    labels = commands.add_parser("labels", help="list the validation rows whose label the next certificate test needs")
+
+def _add_labels(commands: Any) -> None:
+    labels = _add(commands, "labels", "list the validation rows whose label the next certificate test needs", KEYS)
     _calibration_options(labels)
     labels.add_argument("--out", type=Path, required=True, help="CSV to write: step, sample")
     labels.add_argument("--ahead", type=_at_least_one, default=1, metavar="N", help="of the next N tests; default 1")
     labels.set_defaults(run=_labels)
 
-    reliability = commands.add_parser("reliability", help="calibration error of every exit, before and after scaling")
+
+def _add_reliability(commands: Any) -> None:
+    reliability = _add(commands, "reliability", "calibration error of every exit, before and after temperature scaling")
     reliability.add_argument("--val", type=Path, required=True, help="logit cache whose tune fold fits temperatures")
     reliability.add_argument("--test", type=Path, required=True, help="logit cache on which errors are measured")
     reliability.add_argument("--out", type=Path, required=True, help="reliability.json to write")
     _parameter_options(reliability)
     reliability.set_defaults(run=_reliability)
 
-    plan = commands.add_parser("plan", help="what loss a number of labelled rows can certify, before labelling them")
+
+def _add_plan(commands: Any) -> None:
+    plan = _add(commands, "plan", "what loss a number of labelled rows can certify, before labelling them")
     plan.add_argument("--max-loss", type=float, default=0.01, help="accuracy that may be lost; default 0.01, one point")
     plan.add_argument("--delta", type=float, default=0.1, help="chance, at most, of a wrong certificate; default 0.1")
     plan.add_argument("--labels", type=int, help="certify rows that you could label")
@@ -73,6 +104,14 @@ def _parser() -> argparse.ArgumentParser:
     plan.add_argument("--power", type=float, default=0.8, help="chance to certify a loss-free policy; default 0.8")
     plan.add_argument("--figure", type=Path, help="draw the picture here: .png, .svg or .pdf")
     plan.set_defaults(run=_plan)
+
+
+def _add(commands: Any, name: str, purpose: str, epilog: str = "") -> argparse.ArgumentParser:
+    """Return a new command's parser; `purpose` stands in the list of commands and heads its own help."""
+    layout = argparse.RawDescriptionHelpFormatter
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name, help=purpose, description=f"{purpose[0].upper()}{purpose[1:]}.", epilog=epilog, formatter_class=layout
+    )
     return parser
 
 
@@ -89,17 +128,39 @@ def _parameter_options(command: argparse.ArgumentParser) -> None:
     )
 
 
-def _check(options: argparse.Namespace) -> None:
+def _check(options: argparse.Namespace) -> int | None:
     path: Path = options.file
+    if path.suffix != ".json" and (options.val or options.costs or options.fresh):
+        raise InputError(f"--val, --costs and --fresh go with policies (.json); {path} is none")
     match path.suffix:
         case ".yaml" | ".yml":
             _check_params(path)
         case ".json":
-            from offramp.policies import describe, read_policies
-
-            print(describe(read_policies(path)))
+            return _check_policies(path, options)
         case _:
             _check_cache(path)
+    return None
+
+
+def _check_policies(path: Path, options: argparse.Namespace) -> int:
+    if options.fresh is not None:
+        from offramp.recheck import recheck_fresh
+
+        fresh = recheck_fresh(path, options.fresh, options.val)
+        print(fresh.text)
+        return int(not fresh.passed)
+    if options.val is not None:
+        from offramp.recheck import recheck
+
+        report = recheck(path, options.val, options.costs)
+        print(report.text)
+        return int(not report.passed)
+    if options.costs is not None:
+        raise InputError("--costs goes with --val: they are compared with those in the certificates")
+    from offramp.policies import describe, read_policies
+
+    print(describe(read_policies(path)))
+    return 0
 
 
 def _check_params(path: Path) -> None:

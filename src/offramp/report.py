@@ -41,23 +41,110 @@ def _fill(match: re.Match[str], block: str) -> str:
     return f"{match[1]}\n{block}\n{match[2]}"
 
 
-def _policies_table() -> str:
+def _deployable_table() -> str:
+    """Return the policies that keep their promise by proof or by construction: certified ones and budgets."""
     evaluation = _read(METRICS / "evaluation.json")
     full = evaluation["full"]
     lines = [
-        "| policy | accuracy on test (95 %) | loss against the full network (95 %) | share of MACs | target met |",
-        "|---|---|---|---|---|",
-        f"| full network | {full['accuracy']:.4f} | 0 | 1 ({full['mmacs']:.2f} million) | |",
+        "| policy | loss: in-sample | certified | held-out test (95 %) | accuracy on test (95 %) | share of MACs |",
+        "|---|---|---|---|---|---|",
+        f"| full network | | | 0 | {full['accuracy']:.4f} | 1 ({full['mmacs']:.2f} million) |",
+    ]
+    for policy in _read(METRICS / "policies.json")["policies"]:
+        if policy["method"] not in ("certified", "budget"):
+            continue
+        row = evaluation[policy["method"]][f"{policy['target']:g}"]
+        sure = f"at most {row['certified_loss']:g}" if "certified_loss" in row else ""
+        if sure:
+            sure += f", {row['certified_confidence']:.0%} sure"
+        lines.append(
+            f"| {_name(policy)} | {row['validation_loss']:.4f} | {sure} | {_interval(row, 'loss')} "
+            f"| {_interval(row, 'accuracy')} | {row['mac_ratio']:.3f} |"
+        )
+    return "\n".join(lines)
+
+
+def _policies_table() -> str:
+    evaluation = _read(METRICS / "evaluation.json")
+    lines = [
+        "| policy | accuracy: in-sample | on test (95 %) | loss on test (95 %) | share of MACs (95 %) | target met |",
+        "|---|---|---|---|---|---|",
     ]
     for policy in _read(METRICS / "policies.json")["policies"]:
         row = evaluation[policy["method"]][f"{policy['target']:g}"]
-        name = f"**{policy['name']}** (selected)" if policy["selected"] else policy["name"]
         met = "infeasible" if not row["feasible"] else "yes" if row["meets_target"] else "no"
         lines.append(
-            f"| {name} | {row['accuracy']:.4f} ({row['accuracy_low']:.4f} to {row['accuracy_high']:.4f}) "
-            f"| {row['loss']:.4f} ({row['loss_low']:.4f} to {row['loss_high']:.4f}) | {row['mac_ratio']:.3f} | {met} |"
+            f"| {_name(policy)} | {row['validation_accuracy']:.4f} | {_interval(row, 'accuracy')} "
+            f"| {_interval(row, 'loss')} | {_interval(row, 'mac_ratio', 3)} | {met} |"
         )
     return "\n".join(lines)
+
+
+def _name(policy: dict[str, Any]) -> str:
+    return f"**{policy['name']}** (selected)" if policy["selected"] else str(policy["name"])
+
+
+def _interval(row: dict[str, Any], key: str, digits: int = 4) -> str:
+    value, low, high = (f"{row[name]:.{digits}f}" for name in (key, f"{key}_low", f"{key}_high"))
+    return f"{value} ({low} to {high})"
+
+
+def _validity() -> str:
+    """Return how often promises were broken, per population."""
+    lines = [
+        "| population | calibrations per setting | certified: promise broken (allowed) | plug-in `overall`: broken |",
+        "|---|---|---|---|",
+    ]
+    for path in sorted((RESULTS / "validity").glob("*.json"), reverse=True):
+        measured = _read(path)
+        certified = [setting["certified"]["violations"]["rate"] for setting in measured["settings"]]
+        naive = [setting["overall"]["violations"]["rate"] for setting in measured["settings"]]
+        lines.append(
+            f"| {_population(measured)} | {measured['runs']} | {_range(certified)} "
+            f"({measured['violations_allowed']:.3f}) | {_range(naive)} |"
+        )
+    return "\n".join(lines)
+
+
+def _power() -> str:
+    """Return what certified policies cost, procedure by procedure, per population."""
+    files = sorted((RESULTS / "power").glob("*.json"), reverse=True)
+    measured = [_read(path) for path in files]
+    losses = (0.01, 0.02)
+    columns = [f"{_population(result)}, {100 * loss:g} pt" for result in measured for loss in losses]
+    lines = ["| certified by | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
+    for name in dict.fromkeys(row["procedure"] for row in measured[0]["procedures"]):
+        cells = []
+        for result in measured:
+            rows = {(row["procedure"], row["max_loss"]): row["mac_ratio"] for row in result["procedures"]}
+            cells += [f"{rows[name, loss]['mean']:.3f} ± {rows[name, loss]['se']:.3f}" for loss in losses]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _optimiser() -> str:
+    lines = []
+    for path in sorted((RESULTS / "joint_optimiser").glob("*.json"), reverse=True):
+        measured = _read(path)
+        ratios = [row["ratio"] for row in measured["targets"]]
+        against = [row["joint"] / row["shared"] for row in measured["targets"]]
+        seconds = measured["seconds"]["multipliers"]
+        lines.append(
+            f"- {path.stem}: {_range(ratios)} of the exact optimum over a grid of {measured['grid_options']} options "
+            f"per exit, {_range(against)} of the best shared cutoff, at {len(ratios)} targets. {seconds['number']} "
+            f"multipliers on {seconds['samples']} samples and {seconds['exits']} exits take {seconds['median']:.2f} s "
+            f"({seconds['low']:.2f} to {seconds['high']:.2f}) on one core of {summary(measured['host'])}."
+        )
+    return "\n".join(lines)
+
+
+def _population(measured: dict[str, Any]) -> str:
+    population = measured["population"]
+    return f"{population['name']} ({population['rows']} rows)"
+
+
+def _range(values: list[float]) -> str:
+    return f"{min(values):.3f} to {max(values):.3f}"
 
 
 def _cutoff_table() -> str:
@@ -95,7 +182,11 @@ def _throughput() -> str:
 
 
 BLOCKS: dict[str, Callable[[], str]] = {
-    "policies": _policies_table,
+    "policies": _deployable_table,
+    "all_policies": _policies_table,
+    "validity": _validity,
+    "power": _power,
+    "optimiser": _optimiser,
     "cutoff": _cutoff_table,
     "times": _times,
     "throughput": _throughput,

@@ -15,6 +15,7 @@ from offramp.uncertainty import SCORES
 
 Floats = NDArray[np.float64]
 CHANGE = "change"
+BITS = 30
 KNOWN = (*sorted(SCORES), CHANGE)
 
 
@@ -38,15 +39,21 @@ class Scoring:
     def __call__(self, logits: NDArray[np.floating]) -> Floats:
         """Return uncertainties (samples, exits) of logits (samples, exits, classes).
 
-        Raises ValueError for an unknown score.
+        They are rounded to 30 bits, nine digits: answers that are equally confident stay equal whatever the order of
+        summation, and no cut falls between them. Raises ValueError for an unknown score.
         """
         scaled = logits.astype(np.float64) / np.array(list(self.temperature.values()))[:, None]
         if self.change is not None:
-            return self.change(scaled)
+            return _rounded(self.change(scaled))
         if self.score not in SCORES:
             raise ValueError(f"unknown uncertainty score {self.score!r}; known: {', '.join(sorted(SCORES))}")
-        return SCORES[self.score](scaled)
+        return _rounded(SCORES[self.score](scaled))
 
     def costs(self, costs: Costs) -> Costs:
         """Return what exits cost under this score: `change` compares them, so earlier heads run although disabled."""
         return costs if self.change is None else replace(costs, every_head=True)
+
+
+def _rounded(values: Floats) -> Floats:
+    mantissa, exponent = np.frexp(values)
+    return np.ldexp(np.rint(np.ldexp(mantissa, BITS)), exponent - BITS)

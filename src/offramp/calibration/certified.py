@@ -73,5 +73,7 @@ def _smallest_loss(problem: Problem, claim: LossClaim, first: Step) -> float | N
 
     if n == 0 or excess(1 - 1e-6) > 0:
         return None
-    root = brentq(excess, claim.max_loss, 1 - 1e-6, xtol=1e-5)
-    return float(math.ceil(root * 1e4) / 1e4)
+    steps = math.ceil(brentq(excess, claim.max_loss, 1 - 1e-6, xtol=1e-5) * 1e4)
+    if excess(steps / 1e4) > 0:  # the root is not exact, nor is the p-value beyond its tolerance
+        steps += 1
+    return steps / 1e4

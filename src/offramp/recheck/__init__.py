@@ -1,0 +1,69 @@
+"""The check of certificates: every one is derived again from the validation cache, and each of its steps confirmed.
+
+Nothing here uses what makes certificates: rule, scores, fits, chains and tests are written again, plainly, from what
+the documents say, so that an error must be made twice to pass. Shared are the Parquet reader and the error class.
+"""
+
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from offramp.cache.reading import UNKNOWN, LogitCache
+from offramp.recheck.certificate import Evidence, deal, examine, without_certificate
+from offramp.recheck.fits import change_error, temperature
+from offramp.recheck.fresh import recheck_fresh
+from offramp.recheck.report import Finding, FreshReport, Report, same
+from offramp.recheck.rows import fit_rows, open_for, read_table
+from offramp.recheck.schema import Folds, PoliciesFile, read_costs_file, read_policies_file
+
+__all__ = ["Finding", "FreshReport", "Report", "recheck", "recheck_fresh"]
+
+WEIGHTS = 1e-5  # by which weights of the score `change` may differ from a new fit, predictors standardised
+
+
+def recheck(policies_path: Path, val_path: Path, costs_path: Path | None = None) -> Report:
+    """Return what becomes of every policy's certificate when it is derived again from the validation cache.
+
+    Raises InputError for files that cannot be read, break their contract or do not fit each other.
+    """
+    file = read_policies_file(policies_path)
+    cache = open_for(val_path, file)
+    costs = None if costs_path is None else read_costs_file(costs_path)
+    folds = next((entry.certificate.folds for entry in file.policies if entry.certificate is not None), None)
+    if folds is None:
+        return Report([without_certificate(entry) for entry in file.policies])
+    table = read_table(cache, file)
+    evidence = Evidence(file, table, *deal(table, folds), _scoring(cache, file, folds), costs)
+    verdicts = []
+    steps = sum(len(entry.certificate.steps) for entry in file.policies if entry.certificate is not None)
+    with tqdm(total=steps, desc="check", unit="step", disable=None, leave=False) as progress:
+        for entry in file.policies:
+            if entry.certificate is None:
+                verdicts.append(without_certificate(entry))
+            else:
+                verdicts.append(examine(entry, entry.certificate, evidence, progress.update))
+    return Report(verdicts, () if costs else ("costs were taken from the certificates; --costs compares them",))
+
+
+def _scoring(cache: LogitCache, file: PoliciesFile, folds: Folds) -> list[Finding]:
+    """Confirm temperatures other than 1 and the weights of score `change` by fitting both on the tune rows again."""
+    temperatures = list(file.temperature.values())
+    fitted = any(value != 1 for value in temperatures)
+    if not fitted and file.score_arguments is None:
+        return []
+    label, logits = fit_rows(cache, folds)
+    findings = []
+    if fitted:
+        known = label != UNKNOWN
+        for k, (name, given) in enumerate(file.temperature.items()):
+            own = temperature(logits[known, k], label[known])
+            findings.append(
+                Finding(same(given, own), f"temperature of {name} is {given:.7g}; the tune fold gives {own:.7g}")
+            )
+    if file.score_arguments is not None:
+        scaled = logits / np.array(temperatures)[:, None]
+        error, name = change_error(scaled, file.score_arguments) if len(label) else (np.inf, "every exit")
+        text = f"the weights of score 'change' differ by up to {error:.2g} ({name}) from a fit on the tune fold"
+        findings.append(Finding(error <= WEIGHTS, text))
+    return findings

@@ -1,0 +1,485 @@
+"""The check of certificates: what the library makes is confirmed, and whatever is altered afterwards is refuted."""
+
+import ast
+import copy
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from scipy.optimize import minimize_scalar
+from scipy.stats import beta, multinomial
+
+from offramp import recheck as package
+from offramp.cache.writing import write_logits
+from offramp.calibration import calibrate_cache
+from offramp.costs import from_parts, write_costs
+from offramp.errors import InputError
+from offramp.policies import write_policies
+from offramp.recheck import recheck, recheck_fresh
+from offramp.recheck.chains import equal_change, thinned
+from offramp.recheck.claims import Claim
+from offramp.recheck.rows import in_tune, open_for, read_table
+from offramp.recheck.schema import StatedCosts, finite, read_policies_file
+from offramp.recheck.statistics import extreme_damage, paired_p_value, score
+from offramp.settings import Settings
+
+SEGMENT, HEAD = [10, 30, 60], [4, 3, 2]
+WANTED = [
+    ("shared", 0.8),
+    ("certified", 0.03),
+    ("certified", 0.0001),  # infeasible
+    ("certified_overall", 0.75),
+    ("certified_per_exit", 0.8),
+]
+PLAIN = Settings(WANTED, ("certified", 0.03))
+PAIRED = Settings(WANTED[:3], ("certified", 0.03))
+OTHER = Settings(
+    WANTED,
+    ("certified", 0.03),
+    score="change",
+    temperature="per_exit",
+    family="geometric",
+    test="difference",
+    simultaneous=True,
+)
+
+
+def draw(seed: int, n: int, strength=(4.0, 6.0, 8.0)):
+    """Return logits (n, 3, 4) and labels of samples of graded difficulty; later exits are better."""
+    rng = np.random.default_rng(seed)
+    label, ease = rng.integers(0, 4, n), rng.random(n)
+    logits = rng.normal(size=(n, 3, 4))
+    logits[np.arange(n), :, label] += np.outer(ease, strength)
+    return logits.astype(np.float32), label
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A validation cache, costs, and the policies of three calibrations."""
+    path = tmp_path_factory.mktemp("recheck")
+    write_logits(path / "val.parquet", *draw(5, 1500))
+    write_costs(path / "costs.json", ["exit_1", "exit_2", "exit_3"], SEGMENT, HEAD)
+    for name, settings in (("plain", PLAIN), ("other", OTHER), ("paired", PAIRED)):
+        write_policies(
+            path / f"{name}.json", calibrate_cache(path / "val.parquet", from_parts("macs", SEGMENT, HEAD), settings)
+        )
+    return path
+
+
+@pytest.fixture
+def content(folder):
+    return json.loads((folder / "paired.json").read_text())
+
+
+def certified(content):
+    return next(entry for entry in content["policies"] if entry["name"] == "certified@0.03")
+
+
+def check(folder, tmp_path, content, val="val.parquet", costs="costs.json"):
+    (tmp_path / "altered.json").write_text(json.dumps(content))
+    return recheck(tmp_path / "altered.json", folder / val, folder / costs)
+
+
+@pytest.mark.parametrize("name", ["plain", "other"])
+def test_everything_that_is_calibrated_is_confirmed(folder, name):
+    report = recheck(folder / f"{name}.json", folder / "val.parquet", folder / "costs.json")
+    assert report.passed, report.text
+    lines = report.text.splitlines()
+    assert [line.partition(":")[0] for line in lines] == [f"{method}@{target:g}" for method, target in WANTED]
+    words = [line.partition(": ")[2] for line in lines]
+    assert words[0] == "nothing to confirm, shared certifies nothing"
+    assert words[2] == "nothing to confirm, it is infeasible"
+    assert all(words[k].startswith("confirmed, ") and " steps, p = " in words[k] for k in (1, 3, 4))
+
+
+@pytest.mark.parametrize("score", ["least_confidence", "margin", "energy"])
+def test_other_scores_are_confirmed_without_a_costs_file(tmp_path, score):
+    write_logits(tmp_path / "val.parquet", *draw(6, 600))
+    settings = Settings([("certified", 0.03)], ("certified", 0.03), score=score, test="difference")
+    policies = calibrate_cache(tmp_path / "val.parquet", from_parts("macs", SEGMENT, HEAD), settings)
+    write_policies(tmp_path / "p.json", policies)
+    report = recheck(tmp_path / "p.json", tmp_path / "val.parquet")
+    assert report.passed, report.text
+    assert policies.selected.feasible
+    assert report.text.endswith("--costs compares them")
+
+
+def test_labels_are_only_needed_where_answers_change(folder, tmp_path):
+    table = pq.read_table(folder / "val.parquet")
+    answers = np.stack([np.stack(table[f"exit_{k}"].to_numpy()).argmax(axis=1) for k in (1, 2, 3)], axis=1)
+    label = np.where((answers == answers[:, -1:]).all(axis=1), -1, table["label"].to_numpy())
+    label[-40:] = -1  # some that would be needed: the walk ends there
+    column = pa.array([None if value < 0 else value for value in label.tolist()], pa.int64())
+    pq.write_table(table.set_column(table.schema.get_field_index("label"), "label", column), tmp_path / "val.parquet")
+    settings = Settings([("certified", 0.03)], ("certified", 0.03))
+    costs = from_parts("macs", SEGMENT, HEAD)
+    write_policies(tmp_path / "p.json", calibrate_cache(tmp_path / "val.parquet", costs, settings))
+    report = recheck(tmp_path / "p.json", tmp_path / "val.parquet")
+    assert report.passed, report.text
+    assert "unlabelled" in certified(json.loads((tmp_path / "p.json").read_text()))["certificate"]["steps"][-1]
+
+
+def _move_threshold(content):
+    certified(content)["thresholds"]["exit_1"] *= 1.01
+
+
+def _move_thresholds_everywhere(content):
+    entry = certified(content)
+    step = entry["certificate"]["steps"][entry["certificate"]["returned"] - 1]
+    step["thresholds"][0] *= 1.001
+    entry["thresholds"]["exit_1"] = step["thresholds"][0]
+
+
+def _return_first_failure(content):
+    entry = certified(content)
+    entry["certificate"]["returned"] += 1
+    thresholds = entry["certificate"]["steps"][-1]["thresholds"]
+    entry["thresholds"] = dict(zip(entry["thresholds"], thresholds, strict=True))
+
+
+def _return_first_failure_and_lower_its_p(content):
+    _return_first_failure(content)
+    certified(content)["certificate"]["steps"][-1]["p_value"] = 0.0999
+
+
+def _return_an_earlier_step(content):
+    entry = certified(content)
+    entry["certificate"]["returned"] -= 2
+    thresholds = entry["certificate"]["steps"][entry["certificate"]["returned"] - 1]["thresholds"]
+    entry["thresholds"] = dict(zip(entry["thresholds"], thresholds, strict=True))
+
+
+def _lower_p(content):
+    certified(content)["certificate"]["steps"][-2]["p_value"] *= 0.9
+
+
+def _raise_p(content):
+    certified(content)["certificate"]["steps"][3]["p_value"] += 4e-4
+
+
+def _change_counts(content):
+    certified(content)["certificate"]["steps"][-2]["damaged"] -= 1
+
+
+def _swap_folds(content):
+    folds = certified(content)["certificate"]["folds"]
+    folds["tune"], folds["certify"] = folds["certify"], folds["tune"]
+
+
+def _swap_steps(content):
+    steps = certified(content)["certificate"]["steps"]
+    steps[1], steps[2] = steps[2], steps[1]
+
+
+def _drop_step(content):
+    certificate = certified(content)["certificate"]
+    del certificate["steps"][4]
+    certificate["returned"] -= 1
+
+
+def _drop_certificate(content):
+    del certified(content)["certificate"]
+
+
+def _give_certificate_away(content):
+    content["policies"][0]["certificate"] = certified(content)["certificate"]
+
+
+def _raise_accuracy(content):
+    certified(content)["validation"]["accuracy"] += 0.001
+
+
+def _add_step(content):
+    steps = certified(content)["certificate"]["steps"]
+    steps.append(copy.deepcopy(steps[-1]))
+
+
+def _add_thousands(content):
+    certified(content)["certificate"]["steps"] *= 20
+
+
+def _shorten(content):
+    certified(content)["certificate"]["steps"][2]["thresholds"].pop()
+
+
+def _another_name(content):
+    certified(content)["name"] = "certified@0.01"
+
+
+def _smaller_target(content):
+    certified(content).update(target=0.025, name="certified@0.025")
+
+
+def _set(key, value):
+    def change(content):
+        certified(content)["certificate"][key] = value
+
+    return change
+
+
+def _set_fold(key, value):
+    def change(content):
+        certified(content)["certificate"]["folds"][key] = value
+
+    return change
+
+
+def _raise_delta(content):
+    certified(content)["certificate"].update(delta=0.2)
+
+
+def _raise_delta_and_level(content):
+    for entry in content["policies"]:
+        if "certificate" in entry:
+            entry["certificate"].update(delta=0.2, level=0.2)
+
+
+def _cheaper_heads(content):
+    certified(content)["certificate"]["costs"] = {"segment": [10, 30, 60], "head": [1, 1, 2], "full": 102}
+
+
+TAMPERINGS = {
+    "thresholds are": _move_threshold,
+    "derived from the tune fold": _move_thresholds_everywhere,
+    "that count as passed has p": _return_first_failure,
+    "summed again it is": _return_first_failure_and_lower_its_p,
+    "is the first failure": _return_an_earlier_step,
+    "states p =": _lower_p,
+    "step 4 states p =": _raise_p,
+    "the certify rows give damaged": _change_counts,
+    "the tune fold's digest": _set_fold("fold_seed", 18),
+    "the certify fold has": _set_fold("tune_fraction", 0.3),
+    "the tune fold has": _swap_folds,
+    "its level is 0.1; delta 0.2 is 0.2": _raise_delta,
+    "statement": _raise_delta_and_level,
+    "its level is 0.2; delta 0.1 is 0.1": _set("level", 0.2),
+    "looks is 1; the file has 2": _set("looks", 1),
+    "it says": _set("several", "the only certificate from these rows"),
+    "step 5 has thresholds": _drop_step,
+    "step 2 has thresholds": _swap_steps,
+    "declared": _set("declared", 7),
+    "n is 1500": _set("n", 1500),
+    "labels_used": _set("labels_used", 0),
+    "its statement is": _set("statement", "it is certain that no accuracy is lost"),
+    "its hypothesis is": _set("hypothesis", "none"),
+    "its test is": _set("test", "a test by eye"),
+    "its family is": _set("family", "accuracy_margin"),
+    "there is no certificate": _drop_certificate,
+    "method 'shared'": _give_certificate_away,
+    "validation accuracy": _raise_accuracy,
+    "steps were tested although": _add_step,
+    "steps of a chain of": _add_thousands,
+    "needs 3 thresholds": _shorten,
+    "the step returned is number 999": _set("returned", 999),
+    "the step returned is number 0": _set("returned", 0),
+    "its name is": _another_name,
+    ">= 0.025": _smaller_target,
+    "its costs": _cheaper_heads,
+}
+
+
+@pytest.mark.parametrize("reason", TAMPERINGS)
+def test_whatever_is_altered_is_refuted(folder, tmp_path, content, reason):
+    TAMPERINGS[reason](content)
+    report = check(folder, tmp_path, content)
+    assert not report.passed
+    reasons = [text for verdict in report.verdicts for text in verdict.refuted]
+    assert any(reason in text for text in reasons), reasons
+    assert all("\n" not in verdict.line for verdict in report.verdicts)
+    assert "REFUTED" in report.text
+
+
+def test_a_level_that_is_not_divided_is_refuted(folder, tmp_path):
+    content = json.loads((folder / "other.json").read_text())
+    certified(content)["certificate"]["level"] = 0.1
+    assert "its level is 0.1; delta 0.1 over 4 looks is 0.025" in check(folder, tmp_path, content).text
+
+
+def test_certificates_on_other_terms_than_the_first_are_refuted(folder, tmp_path):
+    content = json.loads((folder / "plain.json").read_text())
+    last = content["policies"][-1]["certificate"]
+    last.update(delta=0.2, level=0.2)
+    assert "delta and level are (0.2, 0.2); the file's first certificate has (0.1, 0.1)" in _reasons(
+        check(folder, tmp_path, content)
+    )
+    last["folds"]["fold_seed"] = 18
+    assert "its folds are dealt by fold_seed 18" in _reasons(check(folder, tmp_path, content))
+
+
+def _reasons(report):
+    return "\n".join(text for verdict in report.verdicts for text in verdict.refuted)
+
+
+def test_scorings_that_the_tune_fold_does_not_give_are_refuted(folder, tmp_path):
+    content = json.loads((folder / "other.json").read_text())
+    hotter, heavier = copy.deepcopy(content), copy.deepcopy(content)
+    hotter["temperature"]["exit_1"] *= 1.001
+    heavier["score_arguments"]["exit_2"]["weights"][0] += 0.01
+    assert "temperature of exit_1" in check(folder, tmp_path, hotter).text
+    assert "the weights of score 'change' differ" in check(folder, tmp_path, heavier).text
+
+
+def test_other_labels_or_another_file_are_refuted(folder, tmp_path, content):
+    logits, label = draw(5, 1500)
+    rows = np.flatnonzero(~in_tune(np.arange(1500), 17, 0.2) & (logits[:, 0].argmax(1) != logits[:, 2].argmax(1)))
+    label[rows[:40]] = (label[rows[:40]] + 1) % 4
+    write_logits(tmp_path / "labels.parquet", logits, label)
+    write_logits(tmp_path / "more.parquet", *draw(5, 1501))
+    assert "the certify rows give damaged" in check(folder, tmp_path, content, tmp_path / "labels.parquet").text
+    assert "rows; the rule deals" in check(folder, tmp_path, content, tmp_path / "more.parquet").text
+
+
+def test_a_chain_shaped_by_the_certify_rows_is_refuted(folder, tmp_path, content):
+    """All else is right: counts, p-values, and where the walk stops."""
+    entry = certified(content)
+    file = read_policies_file(folder / "plain.json")
+    table = read_table(open_for(folder / "val.parquet", file), file)
+    rows = table.take(~in_tune(table.sample, 17, 0.2))
+    costs = StatedCosts(segment=SEGMENT, head=HEAD, full=102)
+    claim, steps = Claim("certified", 0.03, 0.1, "score"), []
+    chain = thinned(equal_change(rows, "entropy"), rows, costs, False)
+    for thresholds in chain:
+        counts = claim.counts(rows, thresholds)
+        stated = ["inf" if t == math.inf else t for t in thresholds]
+        steps.append({"thresholds": stated, **counts, "p_value": claim.p_value(len(rows), counts)})
+        if steps[-1]["p_value"] > 0.1:
+            break
+    entry["certificate"].update(steps=steps, returned=len(steps) - 1, declared=len(chain))
+    entry["thresholds"] = dict(zip(entry["thresholds"], steps[-2]["thresholds"], strict=True))
+    report = check(folder, tmp_path, content)
+    verdict = next(verdict for verdict in report.verdicts if verdict.policy == entry["name"])
+    assert any("derived from the tune fold" in text for text in verdict.refuted), verdict.line
+    assert not any("summed again" in text or "certify rows give damaged" in text for text in verdict.refuted)
+
+
+MALFORMED = {
+    "steps": [[], [1], None, "x", [{"thresholds": [0.1, 0.2, "inf"]}], [{"thresholds": 3, "p_value": 0.1}]],
+    "n": [-1, 2.5, "100", 10**30, None, True],
+    "level": [0, 1, "0.1", -1, 1e-400],
+    "looks": [0, -3, 1.5],
+    "returned": [-1, "3"],
+    "folds": [{}, {"fold_seed": 17}, []],
+    "costs": [{}, {"full": 0}, {"full": 1, "segment": [1], "head": [1, 2]}, {"full": 1, "cumulative": [-1, 2, 3]}],
+    "test": [None, 3],
+    "assumptions": ["none"],
+}
+
+
+@pytest.mark.parametrize(("key", "value"), [(key, value) for key, values in MALFORMED.items() for value in values])
+def test_a_malformed_certificate_gives_one_line(folder, tmp_path, content, key, value):
+    certified(content)["certificate"][key] = value
+    with pytest.raises(InputError) as caught:
+        check(folder, tmp_path, content)
+    assert "\n" not in str(caught.value)
+    assert key in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", "[" * 100_000, '{"schema_version": NaN}', '{"schema_version": 1}'])
+def test_a_file_that_is_no_policies_file_gives_one_line(folder, tmp_path, text):
+    (tmp_path / "p.json").write_text(text)
+    with pytest.raises(InputError) as caught:
+        recheck(tmp_path / "p.json", folder / "val.parquet")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("change", [{"damaged": -1}, {"damaged": 1.5}, {"p_value": 2}, {"more": "x"}])
+def test_a_malformed_step_gives_one_line(folder, tmp_path, content, change):
+    certified(content)["certificate"]["steps"][0].update(change)
+    with pytest.raises(InputError, match=r"steps\.0"):
+        check(folder, tmp_path, content)
+
+
+def test_paired_p_value_is_that_of_all_tables_enumerated():
+    """Twelve rows, every table, the restricted likelihood maximised numerically: nothing but the definition."""
+    n, loss, gamma = 12, 0.1, 1e-4
+    tables = np.array([(d, r, n - d - r) for d in range(n + 1) for r in range(n + 1 - d)])
+
+    def statistic(damaged, rescued, same):
+        def against(q):
+            return -(damaged * math.log(q + loss) + rescued * math.log(q - loss) + same * math.log(1 - q))
+
+        q = minimize_scalar(against, bounds=(loss + 1e-9, 1 - 1e-9), method="bounded", options={"xatol": 1e-10}).x
+        return (damaged - rescued - n * loss) / math.sqrt(n * (q - loss**2))
+
+    value = np.array([statistic(*table) for table in tables])
+    for damaged, rescued in [(0, 0), (0, 2), (1, 1), (2, 5), (1, 0)]:
+        seen = value[(tables == (damaged, rescued, n - damaged - rescued)).all(axis=1)][0]
+        extreme = value <= seen + 1e-6
+        most = extreme_damage(n, damaged, rescued, loss, "score", 0, n)
+        closed = tables[:, 0] <= most[tables[:, 0] + tables[:, 1]]
+        assert (closed >= extreme).all()
+        for table in tables[closed & ~extreme]:  # there for closure alone: some extreme table dominates it
+            assert ((tables[extreme, 0] >= table[0]) & (tables[extreme, 1] <= table[1])).any()
+        low = max(
+            loss, 0.0 if damaged + rescued == 0 else beta.ppf(gamma / 2, damaged + rescued, n - damaged - rescued + 1)
+        )
+        high = beta.ppf(1 - gamma / 2, damaged + rescued + 1, n - damaged - rescued)
+        grid = np.linspace(low, high, 500)
+        sums = [multinomial.pmf(tables[closed], n, [(q + loss) / 2, (q - loss) / 2, 1 - q]).sum() for q in grid]
+        own = paired_p_value(n, damaged, rescued, loss, "score", gamma)
+        assert own == pytest.approx(max(sums) + gamma, abs=1e-5)
+    assert score(np.array([2]), np.array([3]), n, loss)[0] == pytest.approx(statistic(2, 1, 9), abs=1e-5)
+
+
+def test_fresh_rows_hold_or_do_not_confirm_or_contradict(folder, tmp_path):
+    write_logits(tmp_path / "good.parquet", *draw(1, 4000))
+    write_logits(tmp_path / "few.parquet", *draw(2, 60))
+    write_logits(tmp_path / "bad.parquet", *draw(3, 2000, strength=(0.0, 0.0, 9.0)))
+    reports = [recheck_fresh(folder / "plain.json", tmp_path / f"{name}.parquet") for name in ("good", "few", "bad")]
+    assert "holds at delta 0.1" in reports[0].text
+    assert "not confirmed on these rows (that does not refute it: were it as good" in reports[1].text
+    assert "CONTRADICTED" in reports[2].text
+    assert [report.passed for report in reports] == [True, True, False]
+    assert [report.n for report in reports] == [4000, 60, 2000]
+
+
+@pytest.mark.parametrize("name", ["certified_overall@0.75", "certified_per_exit@0.8", "shared@0.8", "certified@0.0001"])
+def test_every_method_can_be_tested_on_fresh_rows(folder, tmp_path, name):
+    content = json.loads((folder / "plain.json").read_text())
+    for entry in content["policies"]:
+        entry["selected"] = entry["name"] == name
+    (tmp_path / "p.json").write_text(json.dumps(content))
+    for seed, strength in ((1, (4.0, 6.0, 8.0)), (3, (0.0, 0.0, 0.0))):
+        write_logits(tmp_path / "fresh.parquet", *draw(seed, 3000, strength))
+        report = recheck_fresh(tmp_path / "p.json", tmp_path / "fresh.parquet")
+        claims = name.startswith("certified_")
+        assert report.passed == (not claims or seed == 1), report.text
+        assert ("no claim to test" in report.text) == (not claims)
+
+
+def test_fresh_rows_must_be_fresh_and_labelled_where_it_matters(folder, tmp_path):
+    logits, label = draw(4, 500)
+    old, _ = draw(5, 1500)
+    mixed = logits.copy()
+    mixed[:3] = old[:3]
+    write_logits(tmp_path / "mixed.parquet", mixed, label)
+    write_logits(tmp_path / "fresh.parquet", logits, label)
+    recheck_fresh(folder / "plain.json", tmp_path / "fresh.parquet", folder / "val.parquet")  # ids alone are no reason
+    with pytest.raises(InputError, match=r"3 rows .* also stand in"):
+        recheck_fresh(folder / "plain.json", tmp_path / "mixed.parquet", folder / "val.parquet")
+    table = pq.read_table(tmp_path / "fresh.parquet")
+    unknown = table.set_column(table.schema.get_field_index("label"), "label", pa.nulls(500, pa.int64()))
+    pq.write_table(unknown, tmp_path / "unknown.parquet")
+    with pytest.raises(InputError, match=r"\d+ rows that this test needs a label of"):
+        recheck_fresh(folder / "plain.json", tmp_path / "unknown.parquet")
+
+
+def test_the_check_shares_nothing_with_what_makes_certificates():
+    allowed = {"offramp.cache.reading", "offramp.errors"}
+    for path in Path(package.__file__).parent.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or "."] if isinstance(node, ast.ImportFrom) else []
+            assert not isinstance(node, ast.ImportFrom) or node.level == 0, f"{path.name} imports relatively"
+            ours = [
+                name for name in names if name.split(".")[0] == "offramp" and not name.startswith("offramp.recheck")
+            ]
+            assert set(ours) <= allowed, f"{path.name} imports {ours}"
+
+
+def test_thresholds_are_read_as_numbers():
+    assert finite([0.5, None, "inf"]) == (0.5, None, math.inf)
