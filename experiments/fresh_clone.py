@@ -1,6 +1,6 @@
 """What a stranger waits for: results/fresh_clone/result.json.
 
-Command: `python experiments/fresh_clone.py`. Clones the last commit into a temporary folder and times `make repro`
+Command: `python -m experiments.fresh_clone`. Clones the last commit into a temporary folder and times `make repro`
 there (set-up included), then `dvc repro` with nothing changed and with a new target.
 """
 
@@ -26,7 +26,7 @@ def main() -> None:
         seconds["`dvc exp run -S 'calibrate.targets=[0.8, 0.9, 0.93]'`"] = _time(
             clone, "dvc", "exp", "run", "-S", NEW_TARGET
         )
-    result = {"command": "python experiments/fresh_clone.py", "host": describe(), "seconds": seconds}
+    result = {"command": "python -m experiments.fresh_clone", "host": describe(), "seconds": seconds}
     write_json(Path("results/fresh_clone/result.json"), result)
     for name, value in seconds.items():
         print(f"{value:7.1f} s  {name}")

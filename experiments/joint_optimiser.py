@@ -1,6 +1,6 @@
 """How near the joint optimiser comes to the optimum, and how fast it is: results/joint_optimiser/NAME.json.
 
-Command: `python experiments/joint_optimiser.py [--cache PATH --name NAME]`, after `make repro`; without arguments it
+Command: `python -m experiments.joint_optimiser [--cache PATH --name NAME]`, after `make repro`; without arguments it
 takes the pipeline's test cache and the name `default`. A cache must be of the network in metrics/costs.json. Each
 target is an accuracy that lies so far below the full network's; `joint` is the cost that `overall` reaches on these
 samples, `grid` the exact optimum over 20 options per side exit. Everything runs on one core.
@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from experiments.grid_oracle import Grid, grid_policies
 from tqdm import tqdm
 
-from grid_oracle import Grid, grid_policies  # type: ignore[import-not-found]  # beside this script
 from offramp.cache.reading import open_cache
 from offramp.calibration.joint import HIGHEST, MULTIPLIERS, Joint
 from offramp.calibration.overall import overall
@@ -42,7 +42,7 @@ def main() -> None:
     parser.add_argument("--name", default="default", help="what to call the result")
     given = parser.parse_args()
     options = f" --cache PATH --name {given.name}" if given.cache else ""
-    result: dict[str, Any] = {"command": f"python experiments/joint_optimiser.py{options}", "host": describe()}
+    result: dict[str, Any] = {"command": f"python -m experiments.joint_optimiser{options}", "host": describe()}
     use_one_core()
     result |= measure(given.cache or Path("data/logits/test.parquet"))
     write_json(Path("results/joint_optimiser") / f"{given.name}.json", result)

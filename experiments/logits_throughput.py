@@ -1,6 +1,6 @@
 """How much of a bare forward pass the logits stage keeps: results/logits_throughput/result.json.
 
-Command: `python experiments/logits_throughput.py`, after `make repro`. Each repeat runs the network over all test
+Command: `python -m experiments.logits_throughput`, after `make repro`. Each repeat runs the network over all test
 batches already decoded in memory, then fills a cache from the prepared file; speeds are ratios within a repeat.
 """
 
@@ -40,7 +40,7 @@ def main() -> None:
             forward.append(bare / seconds.forward)
             whole.append(bare / seconds.whole)
     result = {
-        "command": "python experiments/logits_throughput.py",
+        "command": "python -m experiments.logits_throughput",
         "host": describe(),
         "repeats": REPEATS,
         "images": split.rows,

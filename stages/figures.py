@@ -1,6 +1,8 @@
 """Draw plots/figures/*.png and .svg from the tables, the test logits and the prepared test images."""
 
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from offramp.costs import read_costs
 from offramp.evaluation import read_test
@@ -23,24 +25,34 @@ FIGURES = PLOTS / "figures"
 
 
 def main() -> None:
-    draw_tradeoff(FIGURES, PLOTS / "tradeoff.csv")
-    draw_exits(FIGURES, PLOTS / "exits.csv")
-    draw_guarantees(FIGURES, PLOTS / "guarantees.csv")
-    draw_sweep(FIGURES, PLOTS / "sweep.csv", Path("metrics/sweep.json"))
-    draw_reliability(FIGURES, PLOTS / "reliability.csv", Path("metrics/reliability.json"))
-    draw_training(FIGURES, PLOTS / "training.csv")
     policies = read_policies(Path("metrics/policies.json"))
-    draw_classes(FIGURES, PLOTS / "classes.csv", policies)
-    draw_difficulty(FIGURES, PLOTS / "difficulty.csv", policies)
     costs = policies.scoring.costs(read_costs(Path("metrics/costs.json")))
     outcomes = read_test(Path("data/logits/test.parquet"), policies, costs)
-    draw_uncertainty(FIGURES, outcomes, policies)
     result = replay(outcomes, policies.selected.thresholds, costs)
     rows = gallery_rows(outcomes, result)
     positions = [position for row in rows for position in row]
     images = images_of(read_split(Path("data/prepared/test.parquet")), outcomes.sample[positions])
-    draw_gallery(FIGURES, dict(zip(positions, images, strict=True)), rows, outcomes, result, policies.selected.name)
+    shown = dict(zip(positions, images, strict=True))
+    draw_all(
+        (draw_exits, PLOTS / "exits.csv"),
+        (draw_tradeoff, PLOTS / "tradeoff.csv"),
+        (draw_uncertainty, outcomes, policies),
+        (draw_reliability, PLOTS / "reliability.csv", Path("metrics/reliability.json")),
+        (draw_gallery, shown, rows, outcomes, result, policies.selected.name),
+        (draw_guarantees, PLOTS / "guarantees.csv"),
+        (draw_sweep, PLOTS / "sweep.csv", Path("metrics/sweep.json")),
+        (draw_classes, PLOTS / "classes.csv", policies),
+        (draw_difficulty, PLOTS / "difficulty.csv", policies),
+        (draw_training, PLOTS / "training.csv"),
+    )
     print(f"{len(list(FIGURES.glob('*.png')))} figures in {FIGURES}")
+
+
+def draw_all(*drawings: tuple[Any, ...]) -> None:
+    """Draw every (function, arguments…), the slowest first, two at a time: this is most of what a new target takes."""
+    with ProcessPoolExecutor(max_workers=2) as pool:
+        for future in [pool.submit(draw, FIGURES, *arguments) for draw, *arguments in drawings]:
+            future.result()
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
 import math
-import sys
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pytest
+from experiments.grid_oracle import grid_policies
 
 from conftest import SHARED, make_outcomes, random_outcomes
 from offramp.cache.reading import open_cache
@@ -20,8 +20,7 @@ from offramp.replay import replay
 from offramp.scoring import Scoring
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "experiments"))
-from grid_oracle import grid_policies  # noqa: E402
+
 
 INF = math.inf
 TARGETS = [0.4, 0.6, 0.75, 0.9, 1.0]

@@ -165,17 +165,17 @@ def describe(content: Policies, evaluation: dict[str, Any]) -> str:
     heading = "" if sure is None else f"certified ({sure:g} sure)"
     lines = [] if policy.feasible else [f"INFEASIBLE, {policy.reason}"]
     lines.append(f"full network: accuracy {evaluation['full']['accuracy']:.4f}")
-    lines.append(f"{'selected ' + policy.name:<30}{'in-sample':>10}{heading:>22}   held-out test (95 %)")
+    lines.append(f"{'selected ' + policy.name:<30}{'in-sample':>10}{heading:>26}   held-out test (95 %)")
     lines += [_line(entry, key, words) for key, words in WORDS.items() if key in entry]
     worst = f"{_with_interval(entry, 'worst_class_loss')}, class {entry['worst_class']}"
-    return "\n".join([*lines, f"  {'largest loss of a class':<28}{'':>32}   {worst}"])
+    return "\n".join([*lines, f"  {'largest loss of a class':<28}{'':>36}   {worst}"])
 
 
 def _line(entry: Row, key: str, words: str) -> str:
     known, claim = entry.get(f"validation_{key}"), entry.get(f"certified_{key}")
     first = "" if known is None else f"{known:.4f}"
     second = "" if claim is None else f"{'at most' if key in AT_MOST else 'at least'} {claim:g}"
-    return f"  {words:<28}{first:>10}{second:>22}   {_with_interval(entry, key)}"
+    return f"  {words:<28}{first:>10}{second:>26}   {_with_interval(entry, key)}"
 
 
 def _with_interval(entry: Row, key: str) -> str:
