@@ -173,3 +173,11 @@ def test_every_command_explains_itself(capsys):
         with pytest.raises(SystemExit, match="0"):
             main([command, "--help"])
         assert "default" in capsys.readouterr().out or command in ("check", "evaluate")
+
+
+def test_a_reader_that_stops_early_is_no_error():
+    offramp = f"{sys.executable} -c 'from offramp.cli import main; raise SystemExit(main())'"
+    command = f"{offramp} plan --labels 500 --discordance 0.05 | head -n 1"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("For a policy")
+    assert done.stderr == ""
