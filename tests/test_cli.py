@@ -11,6 +11,8 @@ from conftest import random_logits
 from offramp.cli import main
 from offramp.costs import write_costs
 
+CACHES = ["--val", "val.parquet", "--costs", "costs.json"]
+
 
 @pytest.fixture
 def project(tmp_path, rng, monkeypatch):
@@ -152,6 +154,11 @@ def test_certificates_are_derived_again_and_a_tampered_one_is_refuted_with_statu
         (["check", "val.parquet", "--fresh", "test.parquet"], "go with policies"),
         (["check", "p.json", "--costs", "costs.json"], "goes with --val"),
         (["plan", "--power", "1"], "--power must be a number in"),
+        (
+            ["calibrate", "--val", "val.parquet", "--costs", "costs.json", "--out", "."],
+            "--out must name a file to write; . is a directory",
+        ),
+        (["calibrate", "--val", "val.parquet", "--costs", "costs.json", "--out", "costs.json/p.json"], "costs.json"),
         (["plan", "--figure", "plan.exe"], "--figure must end in"),
         (["labels", "--val", "none.parquet", "--costs", "costs.json", "--out", "r.csv"], "no logit cache none.parquet"),
     ],

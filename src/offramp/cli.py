@@ -16,7 +16,6 @@ from offramp import __version__
 from offramp.errors import InputError
 
 if TYPE_CHECKING:
-    from offramp.costs import Costs
     from offramp.params.calibration import Calibration
 
 COSTS_HELP = "cost of every exit, like metrics/costs.json"
@@ -38,15 +37,21 @@ also calibrate.tune_fraction, fold_seed, simultaneous, family, test, conformal
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
+        _require_file(getattr(options, "out", None))
         status: int | None = options.run(options)
         sys.stdout.flush()
     except BrokenPipeError:  # who reads our output, `head` for one, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except InputError as error:
+    except (InputError, OSError) as error:  # OSError: a place that cannot be written to, for one
         print(f"offramp: {error}", file=sys.stderr)
         return 2
     return status or 0
+
+
+def _require_file(out: Path | None) -> None:
+    if out is not None and (out.is_dir() or not out.name):
+        raise InputError(f"--out must name a file to write; {out} is a directory")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -196,18 +201,23 @@ def _check_cache(path: Path) -> None:
 
 def _calibrate(options: argparse.Namespace) -> None:
     from offramp.calibration import calibrate_cache
+    from offramp.costs import read_costs
     from offramp.policies import describe, write_policies
 
-    policies = calibrate_cache(options.val, _costs(options), _parameters(options).settings())
+    costs = read_costs(options.costs)
+    policies = calibrate_cache(options.val, costs, _parameters(options).settings())
     write_policies(options.out, policies)
     print(describe(policies))
+    if not costs.refunds_disabled_heads:
+        print(f"{options.costs} holds no separate head costs: a disabled exit's head refunds nothing")
 
 
 def _labels(options: argparse.Namespace) -> None:
     from offramp.calibration import pose, read_validation
     from offramp.calibration.labelling import describe, next_labels, write_labels
+    from offramp.costs import read_costs
 
-    parameters, costs = _parameters(options), _costs(options)
+    parameters, costs = _parameters(options), read_costs(options.costs)
     outcomes, scoring = read_validation(options.val, costs, parameters.settings())
     problem = pose(outcomes, costs, scoring, parameters.settings())
     request = next_labels(problem, parameters.calibrate.max_loss, options.ahead)
@@ -249,15 +259,6 @@ def _parameters(options: argparse.Namespace) -> "Calibration":
     from offramp.params.calibration import read_calibration
 
     return read_calibration(options.params, dict(_assignment(text) for text in options.set))
-
-
-def _costs(options: argparse.Namespace) -> "Costs":
-    from offramp.costs import read_costs
-
-    costs = read_costs(options.costs)
-    if not costs.refunds_disabled_heads:
-        print(f"{options.costs} holds no separate head costs: a disabled exit's head refunds nothing", file=sys.stderr)
-    return costs
 
 
 def _at_least_one(text: str) -> int:

@@ -18,6 +18,7 @@ from offramp.errors import InputError
 from offramp.files import write_json
 
 Floats = NDArray[np.float64]
+LARGEST = 1e18  # of a cost in a file: sums over samples stay exact enough and never overflow
 
 
 @dataclass(frozen=True)
@@ -102,8 +103,8 @@ def _parse(content: Any) -> Costs:
         key: [rows[name][key] for name in names if key in rows[name]] for key in ("segment", "head", "cumulative")
     }
     numbers = [*columns["segment"], *columns["head"], *columns["cumulative"], content["full"]]
-    if not all(isinstance(x, int | float) and not isinstance(x, bool) and 0 <= x < float("inf") for x in numbers):
-        raise ValueError("a cost is not a finite number of at least 0")
+    if not all(isinstance(x, int | float) and not isinstance(x, bool) and 0 <= x <= LARGEST for x in numbers):
+        raise ValueError(f"a cost is not a number from 0 to {LARGEST:g}")
     if content["full"] == 0:
         raise ValueError("the full network costs 0")
     if len(columns["segment"]) == len(columns["head"]) == len(names):
