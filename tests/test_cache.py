@@ -203,3 +203,11 @@ def test_a_class_absent_from_validation_is_named(tmp_path, rng):
 def test_the_given_cache_keeps_the_contract():
     outcomes = read_entropy(SHARED / "branchynet-cifar10-test-logits.parquet")
     assert outcomes.correct.mean(axis=0) == pytest.approx([0.592, 0.681, 0.702, 0.728, 0.757, 0.774], abs=0.001)
+
+
+def test_labels_of_an_unsigned_type_may_be_null(tmp_path, rng):
+    offramp.write_logits(tmp_path / "c.parquet", *random_logits(rng, n=4))
+    table = pq.read_table(tmp_path / "c.parquet")
+    label = pa.array([0, None, 2, 3], pa.uint8())
+    pq.write_table(table.set_column(1, pa.field("label", pa.uint8()), label), tmp_path / "c.parquet")
+    assert read_entropy(tmp_path / "c.parquet", labels_required=False).label.tolist() == [0, UNKNOWN, 2, 3]

@@ -26,6 +26,7 @@ from offramp.evaluation import (
 )
 from offramp.evaluation.comparison import Comparison
 from offramp.evaluation.promises import MEASURES
+from offramp.figures.tradeoff import draw_tradeoff
 from offramp.policies import Policies, Policy, full_network, read_policies, write_policies
 from offramp.replay import Replay, replay
 from offramp.scoring import Scoring
@@ -341,3 +342,11 @@ def require_recomputed_accuracies(folder):
 @pytest.mark.skipif(not (ROOT / "data/logits/test.parquet").exists(), reason="the pipeline has not run here")
 def test_committed_accuracies_equal_a_recomputation_from_the_parquet_file():
     require_recomputed_accuracies(ROOT)
+
+
+def test_the_tradeoff_is_drawn_even_if_every_policy_is_the_full_network(rng, costs, tmp_path):
+    outcomes = random_outcomes(rng, n=40)
+    report = measure(calibrated(outcomes, costs, [("certified", 0.001)], ("certified", 0.001)), outcomes, costs)
+    write_tradeoff(tmp_path / "t.csv", report)
+    draw_tradeoff(tmp_path, tmp_path / "t.csv")
+    assert (tmp_path / "tradeoff.png").exists()

@@ -105,6 +105,20 @@ def test_other_scores_are_confirmed_without_a_costs_file(tmp_path, score):
     assert report.text.endswith("--costs compares them")
 
 
+def test_labels_that_no_test_needed_may_be_given_later(folder, tmp_path):
+    table = pq.read_table(folder / "val.parquet")
+    answers = np.stack([np.stack(table[f"exit_{k}"].to_numpy()).argmax(axis=1) for k in (1, 2, 3)], axis=1)
+    agree = (answers == answers[:, -1:]).all(axis=1)
+    label = pa.array(table["label"].to_numpy(), pa.int64(), mask=agree)
+    pq.write_table(table.set_column(table.schema.get_field_index("label"), "label", label), tmp_path / "val.parquet")
+    settings = Settings([("certified", 0.03)], ("certified", 0.03))
+    costs = from_parts("macs", SEGMENT, HEAD)
+    write_policies(tmp_path / "p.json", calibrate_cache(tmp_path / "val.parquet", costs, settings))
+    for val in (tmp_path / "val.parquet", folder / "val.parquet"):
+        report = recheck(tmp_path / "p.json", val)
+        assert report.passed, report.text
+
+
 def test_labels_are_only_needed_where_answers_change(folder, tmp_path):
     table = pq.read_table(folder / "val.parquet")
     answers = np.stack([np.stack(table[f"exit_{k}"].to_numpy()).argmax(axis=1) for k in (1, 2, 3)], axis=1)

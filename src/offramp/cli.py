@@ -37,7 +37,7 @@ also calibrate.tune_fraction, fold_seed, simultaneous, family, test, conformal
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
-        _require_file(getattr(options, "out", None))
+        _require_file(options)
         status: int | None = options.run(options)
         sys.stdout.flush()
     except BrokenPipeError:  # who reads our output, `head` for one, has seen enough
@@ -49,9 +49,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status or 0
 
 
-def _require_file(out: Path | None) -> None:
-    if out is not None and (out.is_dir() or not out.name):
+def _require_file(options: argparse.Namespace) -> None:
+    """Raise InputError where --out is a directory or one of the command's own inputs."""
+    out: Path | None = getattr(options, "out", None)
+    if out is None:
+        return
+    if out.is_dir() or not out.name:
         raise InputError(f"--out must name a file to write; {out} is a directory")
+    for name in ("val", "test", "costs", "policies", "params"):
+        given = getattr(options, name, None)
+        if given is not None and given.resolve() == out.resolve():
+            raise InputError(f"--out must name another file than --{name}; both are {out}")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -158,6 +166,8 @@ def _check_policies(path: Path, options: argparse.Namespace) -> int:
 
         fresh = recheck_fresh(path, options.fresh, options.val)
         print(fresh.text)
+        if options.val is None:
+            print("not compared with the validation rows; --val makes sure that none of them is among these")
         return int(not fresh.passed)
     if options.val is not None:
         from offramp.recheck import recheck
@@ -262,17 +272,18 @@ def _parameters(options: argparse.Namespace) -> "Calibration":
 
 
 def _at_least_one(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise ValueError(text)
-    return number
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number, at least 1; got {text!r}")
+    return int(text)
 
 
 def _assignment(text: str) -> tuple[str, object]:
+    from offramp.params.reading import _YamlLoader
+
     key, equals, value = text.partition("=")
     if not equals:
         raise InputError(f"--set takes KEY=VALUE, as in --set calibrate.targets='[0.9]'; got {text!r}")
     try:
-        return key, yaml.safe_load(value)
+        return key, yaml.load(value, Loader=_YamlLoader)  # noqa: S506 (a SafeLoader)
     except yaml.YAMLError:
         raise InputError(f"--set {key}: {value!r} is not a YAML value") from None

@@ -115,4 +115,6 @@ def _parse(content: Any) -> Costs:
     if len(columns["cumulative"]) != len(names):
         raise ValueError("an exit has neither segment and head nor cumulative")
     cumulative = np.asarray(columns["cumulative"], np.float64)
+    if (np.diff(cumulative) < 0).any():
+        raise ValueError("cumulative must not fall from one exit to the next")
     return Costs(content["unit"], cumulative, float(content["full"]))

@@ -130,7 +130,7 @@ def _optimiser() -> str:
         against = [row["joint"] / row["shared"] for row in measured["targets"]]
         seconds = measured["seconds"]["multipliers"]
         lines.append(
-            f"- {path.stem}: {_range(ratios)} of the exact optimum over a grid of {measured['grid_options']} options "
+            f"- {path.stem}: {_range(ratios)} of the cheapest policy on a grid of {measured['grid_options']} options "
             f"per exit, {_range(against)} of the best shared cutoff, at {len(ratios)} targets. {seconds['number']} "
             f"multipliers on {seconds['samples']} samples and {seconds['exits']} exits take {seconds['median']:.2f} s "
             f"({seconds['low']:.2f} to {seconds['high']:.2f}) on one core of {summary(measured['host'])}."

@@ -154,7 +154,11 @@ def _read_rows(batch: pa.RecordBatch, cache: LogitCache, path: Path, first_row: 
     if sample.null_count:
         row = first_row + int(np.flatnonzero(sample.is_null().to_numpy(zero_copy_only=False))[0])
         raise InputError(f"{path}: column 'sample' is null at row {row}; every row needs an id")
-    labels = label.fill_null(UNKNOWN).to_numpy().astype(np.int64)
+    try:  # whatever the integer type: an unsigned one cannot hold UNKNOWN
+        label, sample = label.cast(pa.int64()), sample.cast(pa.int64())
+    except pa.ArrowInvalid as error:
+        raise InputError(f"{path}: a sample id or label does not fit int64: {error}") from None
+    labels = label.fill_null(UNKNOWN).to_numpy()
     known = label.is_valid().to_numpy(zero_copy_only=False)
     wrong = known & ((labels < 0) | (labels >= cache.n_classes))
     if wrong.any():
@@ -164,7 +168,7 @@ def _read_rows(batch: pa.RecordBatch, cache: LogitCache, path: Path, first_row: 
             f"labels are 0 to {cache.n_classes - 1}, or null where unknown"
         )
     columns = [_read_logits(batch.column(name), name, cache, path, first_row) for name in cache.exits]
-    return Rows(sample.to_numpy().astype(np.int64), labels, np.stack(columns, axis=1))
+    return Rows(sample.to_numpy(), labels, np.stack(columns, axis=1))
 
 
 def _read_logits(column: pa.Array, name: str, cache: LogitCache, path: Path, first_row: int) -> NDArray[np.floating]:

@@ -31,6 +31,9 @@ def certified(problem: Problem, max_loss: float) -> Choice:
         if len(problem.tune.rows) == 0:
             reason = "the tune fold is empty; raise calibrate.tune_fraction or take more validation rows"
         return Choice(problem.full, feasible=False, reason=reason)
+    if len(problem.certify.rows) == 0:
+        reason = "the certify fold is empty; lower calibrate.tune_fraction or take more validation rows"
+        return Choice(problem.full, feasible=False, reason=reason)
     return _infeasible(problem, claim, walked.steps[0])
 
 
@@ -44,7 +47,7 @@ def _infeasible(problem: Problem, claim: LossClaim, first: Step) -> Choice:
     if "unlabelled" in first.counts:
         number = first.counts["unlabelled"]
         reason = f"{number} certify rows need a label before the first test can be made; `offramp labels` lists them"
-        return Choice(problem.full, feasible=False, reason=reason, labels_needed=number)
+        return Choice(problem.full, feasible=False, reason=reason)
     damaged, rescued = first.counts["damaged"], first.counts["rescued"]
     reason = (
         f"on {n} certify rows the safest candidate damages {damaged} answers and rescues {rescued}: "

@@ -33,7 +33,8 @@ def draw_tradeoff(folder: Path, table: Path) -> None:
             _draw_method(accuracy, method, [row for row in rows if row["method"] == method], "accuracy")
         accuracy.set(xlabel=COST_LABEL, ylabel="accuracy on the test split (95 % Wilson interval)")
         accuracy.set_title("Policies and baselines")
-        policies = [row for row in rows if row["target"] is not None and not _is_full_network(row)]
+        policies = [row for row in rows if row["target"] is not None]
+        policies = [row for row in policies if not _is_full_network(row)] or policies
         for method in names_in(policies, "method"):
             _draw_method(loss, method, [row for row in policies if row["method"] == method], "loss")
         _scale(loss, policies)

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from offramp.errors import InputError
 from offramp.params.reading import (
     PARAMS_FILE,
     Section,
@@ -80,7 +81,7 @@ class Calibrate(Section):
     targets: Fractions = [0.80, 0.85, 0.90, 0.95, 0.98]
     max_loss: Losses = [0.005, 0.01, 0.02]
     budgets: Fractions = [0.3, 0.5, 0.7]
-    delta: Open = 0.1
+    delta: Annotated[float, Field(ge=0.001, lt=1), must_be("a number from 0.001 to below 1")] = 0.1
     simultaneous: Annotated[bool, must_be("true or false")] = False
     tune_fraction: Open = 0.2
     fold_seed: Seed = 17
@@ -141,5 +142,7 @@ def read_calibration(path: Path | None, overrides: dict[str, Any]) -> Calibratio
     else:
         raw, source = read_yaml(path or PARAMS_FILE), str(path or PARAMS_FILE)
     for key, value in overrides.items():
+        if key.split(".")[0] not in Calibration.model_fields:
+            raise InputError(f"--set takes keys of calibrate and uncertainty, like calibrate.delta; got {key!r}")
         override(raw, key, value)
     return validate(Calibration, raw, source)
