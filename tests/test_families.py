@@ -109,7 +109,7 @@ def test_an_empty_fold_is_a_result_that_says_so(rng):
     settings = Settings([("certified", 0.01)], ("certified", 0.01))
     assert "tune fold is empty" in certified(Problem(rows, COSTS, replace(settings, tune_fraction=1e-9)), 0.01).reason
     nobody = certified(Problem(rows, COSTS, replace(settings, tune_fraction=1 - 1e-9)), 0.01)
-    assert not nobody.feasible and "on 0 certify rows" in nobody.reason and nobody.nearest is None
+    assert not nobody.feasible and "certify fold is empty" in nobody.reason and nobody.nearest is None
 
 
 def test_equal_change_lets_exits_go_up_to_the_same_estimated_chance_of_a_change(rng):
