@@ -9,7 +9,7 @@ from offramp.calibration import METHODS, calibrate
 from offramp.calibration.per_exit import per_exit
 from offramp.calibration.shared import cutoff_curve, shared
 from offramp.costs import from_parts
-from offramp.params.calibration import SCORES, TARGETS_OF, Method, Score
+from offramp.params.calibration import SCORES, TARGETS_OF, Calibration, Method, Score
 from offramp.replay import replay
 from offramp.scoring import KNOWN, Scoring
 from offramp.settings import Settings
@@ -134,3 +134,8 @@ def test_every_method_of_params_yaml_exists():
     assert set(SCORES) == set(KNOWN)
     assert set(get_args(Method)) == set(METHODS)
     assert set(get_args(Score)) == set(KNOWN)
+
+
+def test_settings_have_the_defaults_of_the_parameters():
+    settings = Calibration().settings()
+    assert settings == Settings(settings.wanted, settings.selected)

@@ -4,7 +4,6 @@ import math
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 
 from conftest import make_outcomes, random_logits, random_outcomes
@@ -24,14 +23,12 @@ from offramp.evaluation import (
     write_guarantees,
     write_tradeoff,
 )
-from offramp.evaluation.comparison import Comparison
 from offramp.evaluation.promises import MEASURES
-from offramp.figures.tradeoff import draw_tradeoff
 from offramp.policies import Policies, Policy, full_network, read_policies, write_policies
-from offramp.replay import Replay, replay
+from offramp.replay import replay
 from offramp.scoring import Scoring
 from offramp.settings import Settings
-from offramp.sweep import sweep, write_cutoff, write_sweep
+from recomputation import require_recomputed_accuracies
 
 ROOT = Path(__file__).resolve().parents[1]
 KEYS = [
@@ -245,23 +242,6 @@ def test_classes_by_hand_and_the_worst_of_them(tmp_path):
     assert entry["worst_class_loss_low"] == float(first["loss_low"])
 
 
-def test_class_intervals_hold_for_all_classes_together(rng):
-    """Known truth: class c damages 4 c in a thousand answers and rescues 1 in a hundred."""
-    classes, per_class, draws = 6, 300, 400
-    damaged, rescued = 0.004 * np.arange(classes) + 0.01, 0.01
-    truth = damaged - rescued
-    label = np.repeat(np.arange(classes), per_class)
-    held = 0
-    for _ in range(draws):
-        u = rng.random(len(label))
-        harmed, helped = u < damaged[label], u > 1 - rescued
-        nowhere, costs = np.zeros(len(label), np.intp), np.array([1.0])
-        full, policy = Replay(nowhere, ~helped, costs, 1.0), Replay(nowhere, ~harmed, costs, 1.0)
-        rows = Comparison(policy, full, full).classes(label, [str(c) for c in range(classes)])
-        held += all(row["loss_low"] <= truth[c] <= row["loss_high"] for c, row in enumerate(rows))
-    assert held / draws >= 0.95 - 2 * math.sqrt(0.95 * 0.05 / draws)
-
-
 def test_differences_from_the_selected_policy_are_paired(case):
     """The policy's loss and cost less the selected one's, row by row, as resampling rows would give them."""
     policies, outcomes, costs = case
@@ -302,51 +282,6 @@ def test_difficulty_bins_hold_every_sample_once(case, tmp_path, rng):
     assert (tmp_path / "none.csv").read_text().count("\n") == 1
 
 
-def test_the_sweep_starts_with_the_full_network_and_ends_at_the_first_exit(case, tmp_path):
-    _, outcomes, costs = case
-    steps = list(sweep(outcomes, costs, 11))
-    assert next(cutoff for cutoff, _ in steps) == 0
-    assert [cutoff for cutoff, _ in steps][-1] == pytest.approx(math.log(2))
-    write_sweep(tmp_path / "sweep.csv", outcomes, costs, 11)
-    rows = rows_of(tmp_path / "sweep.csv")
-    assert all(sum(float(row[name]) for name in outcomes.exits) == pytest.approx(1) for row in rows)
-    detail = write_cutoff(tmp_path / "s.json", outcomes, costs, 0.3)
-    assert sum(row["samples"] for row in detail["exits"].values()) == len(outcomes)
-
-
-def entropy_by_hand(logits):
-    p = np.exp(logits - logits.max(-1, keepdims=True))
-    p /= p.sum(-1, keepdims=True)
-    return -(p * np.log(np.where(p > 0, p, 1))).sum(-1)
-
-
-def require_recomputed_accuracies(folder):
-    """Compare evaluation.json with what a plain loop makes of the Parquet file and policies.json."""
-    table = pq.read_table(folder / "data/logits/test.parquet")
-    label = table.column("label").to_numpy()
-    exits = [name for name in table.column_names if name.startswith("exit_")]
-    logits = np.stack([np.array(table.column(name).to_pylist(), dtype=np.float64) for name in exits], axis=1)
-    entropy = entropy_by_hand(logits)
-    evaluation = json.loads((folder / "metrics/evaluation.json").read_text())
-    for policy in json.loads((folder / "metrics/policies.json").read_text())["policies"]:
-        right = 0
-        for i in range(len(label)):
-            for k, name in enumerate(exits):
-                threshold = policy["thresholds"][name]
-                if threshold == "inf" or (threshold is not None and entropy[i, k] <= threshold):
-                    right += logits[i, k].argmax() == label[i]
-                    break
-        assert evaluation[policy["method"]][f"{policy['target']:g}"]["accuracy"] == right / len(label)
-
-
 @pytest.mark.skipif(not (ROOT / "data/logits/test.parquet").exists(), reason="the pipeline has not run here")
 def test_committed_accuracies_equal_a_recomputation_from_the_parquet_file():
     require_recomputed_accuracies(ROOT)
-
-
-def test_the_tradeoff_is_drawn_even_if_every_policy_is_the_full_network(rng, costs, tmp_path):
-    outcomes = random_outcomes(rng, n=40)
-    report = measure(calibrated(outcomes, costs, [("certified", 0.001)], ("certified", 0.001)), outcomes, costs)
-    write_tradeoff(tmp_path / "t.csv", report)
-    draw_tradeoff(tmp_path, tmp_path / "t.csv")
-    assert (tmp_path / "tradeoff.png").exists()

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from conftest import edit_params
-from test_evaluation import require_recomputed_accuracies
+from recomputation import require_recomputed_accuracies
 
 ROOT = Path(__file__).resolve().parents[1]
 PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]

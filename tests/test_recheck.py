@@ -10,8 +10,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from scipy.optimize import minimize_scalar
-from scipy.stats import beta, multinomial
 
 from offramp import recheck as package
 from offramp.cache.writing import write_logits
@@ -24,7 +22,6 @@ from offramp.recheck.chains import equal_change, thinned
 from offramp.recheck.claims import Claim
 from offramp.recheck.rows import in_tune, open_for, read_table
 from offramp.recheck.schema import StatedCosts, finite, read_policies_file
-from offramp.recheck.statistics import extreme_damage, paired_p_value, score
 from offramp.settings import Settings
 from tampering import TAMPERINGS, certified
 
@@ -243,38 +240,6 @@ def test_a_malformed_step_gives_one_line(folder, tmp_path, content, change):
     certified(content)["certificate"]["steps"][0].update(change)
     with pytest.raises(InputError, match=r"steps\.0"):
         check(folder, tmp_path, content)
-
-
-def test_paired_p_value_is_that_of_all_tables_enumerated():
-    """Twelve rows, every table, the restricted likelihood maximised numerically: nothing but the definition."""
-    n, loss, gamma = 12, 0.1, 1e-4
-    tables = np.array([(d, r, n - d - r) for d in range(n + 1) for r in range(n + 1 - d)])
-
-    def statistic(damaged, rescued, same):
-        def against(q):
-            return -(damaged * math.log(q + loss) + rescued * math.log(q - loss) + same * math.log(1 - q))
-
-        q = minimize_scalar(against, bounds=(loss + 1e-9, 1 - 1e-9), method="bounded", options={"xatol": 1e-10}).x
-        return (damaged - rescued - n * loss) / math.sqrt(n * (q - loss**2))
-
-    value = np.array([statistic(*table) for table in tables])
-    for damaged, rescued in [(0, 0), (0, 2), (1, 1), (2, 5), (1, 0)]:
-        seen = value[(tables == (damaged, rescued, n - damaged - rescued)).all(axis=1)][0]
-        extreme = value <= seen + 1e-6
-        most = extreme_damage(n, damaged, rescued, loss, "score", 0, n)
-        closed = tables[:, 0] <= most[tables[:, 0] + tables[:, 1]]
-        assert (closed >= extreme).all()
-        for table in tables[closed & ~extreme]:  # there for closure alone: some extreme table dominates it
-            assert ((tables[extreme, 0] >= table[0]) & (tables[extreme, 1] <= table[1])).any()
-        low = max(
-            loss, 0.0 if damaged + rescued == 0 else beta.ppf(gamma / 2, damaged + rescued, n - damaged - rescued + 1)
-        )
-        high = beta.ppf(1 - gamma / 2, damaged + rescued + 1, n - damaged - rescued)
-        grid = np.linspace(low, high, 500)
-        sums = [multinomial.pmf(tables[closed], n, [(q + loss) / 2, (q - loss) / 2, 1 - q]).sum() for q in grid]
-        own = paired_p_value(n, damaged, rescued, loss, "score", gamma)
-        assert own == pytest.approx(max(sums) + gamma, abs=1e-5)
-    assert score(np.array([2]), np.array([3]), n, loss)[0] == pytest.approx(statistic(2, 1, 9), abs=1e-5)
 
 
 def test_fresh_rows_hold_or_do_not_confirm_or_contradict(folder, tmp_path):

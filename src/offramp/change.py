@@ -17,6 +17,7 @@ from offramp.uncertainty import entropy, least_confidence
 
 Floats = NDArray[np.float64]
 TOP = 3
+CONSTANT = 1e-9  # spread of a predictor that is the same for all samples but for rounding
 
 
 @dataclass(frozen=True)
@@ -68,12 +69,9 @@ def fit_change(logits: Floats) -> Change:
     answers = logits.argmax(axis=2)
     weights, intercepts = [], []
     for k, seen in enumerate(predictors(logits)):
-        mean, spread = seen.mean(axis=0), seen.std(axis=0)
-        spread = np.where(spread > 1e-9, spread, 1.0)
-        fit = fit_logistic((seen - mean) / spread, answers[:, k] != answers[:, -1])
-        raw = fit.weights / spread
+        raw, intercept = fit_logistic(seen, answers[:, k] != answers[:, -1], CONSTANT).raw()
         weights.append(tuple(raw.tolist()))
-        intercepts.append(float(fit.intercept - raw @ mean))
+        intercepts.append(intercept)
     return Change(tuple(weights), tuple(intercepts))
 
 

@@ -13,23 +13,33 @@ RIDGE = 1e-2  # keeps the fit finite where the outcome never or always happens; 
 
 @dataclass(frozen=True)
 class Logistic:
-    """A fitted regression: `weights` (predictors,) and an intercept."""
+    """A fitted regression: `weights` (predictors,) of predictors less `mean` over `spread`, and an intercept."""
 
     weights: Floats
     intercept: float
+    mean: Floats
+    spread: Floats
 
     def log_odds(self, predictors: Floats) -> Floats:
         """Return the log-odds of the outcome for predictors (samples, predictors)."""
-        return predictors @ self.weights + self.intercept
+        return (predictors - self.mean) / self.spread @ self.weights + self.intercept
+
+    def raw(self) -> tuple[Floats, float]:
+        """Return weights and intercept for predictors as they are."""
+        weights = self.weights / self.spread
+        return weights, float(self.intercept - weights @ self.mean)
 
 
-def fit_logistic(predictors: Floats, outcome: NDArray[np.bool_]) -> Logistic:
-    """Return the regression of `outcome` (samples,) on standardised `predictors` (samples, predictors).
+def fit_logistic(predictors: Floats, outcome: NDArray[np.bool_], constant: float = 0.0) -> Logistic:
+    """Return the regression of `outcome` (samples,) on `predictors` (samples, predictors), standardised first.
 
-    Minimises the negative log-likelihood plus RIDGE/2 times the squared weights, the intercept among them, down to
-    rounding: who fits it again to check a certificate must find the same thresholds.
+    A predictor whose spread is at most `constant` keeps its scale. Minimises the negative log-likelihood plus RIDGE/2
+    times the squared weights, the intercept among them, down to rounding: who fits it again to check a certificate
+    must find the same thresholds.
     """
-    design = np.column_stack([predictors, np.ones(len(predictors))])
+    mean, spread = predictors.mean(axis=0), predictors.std(axis=0)
+    spread = np.where(spread > constant, spread, 1.0)
+    design = np.column_stack([(predictors - mean) / spread, np.ones(len(predictors))])
     sign = np.where(outcome, -1.0, 1.0)
 
     def objective(weights: Floats) -> float:
@@ -46,4 +56,4 @@ def fit_logistic(predictors: Floats, outcome: NDArray[np.bool_]) -> Logistic:
     near = minimize(objective, start, jac=gradient, hess=hessian, method="trust-exact", options={"gtol": 1e-6}).x
     for _ in range(3):  # Newton's last steps, where the objective itself no longer changes in its last bit
         near = near - np.linalg.solve(hessian(near), gradient(near))
-    return Logistic(near[:-1], float(near[-1]))
+    return Logistic(near[:-1], float(near[-1]), mean, spread)

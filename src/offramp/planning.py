@@ -24,6 +24,7 @@ LEAST_DELTA = 1e-3  # below, the test's gamma is smaller and its tolerance count
 MANY = 100  # expected changed answers from which on the normal critical value is as good as the exact one
 GRID = 33  # discordances at which a region's size is computed
 LEAST_SCORE = -7.0  # tables further out have no probability worth summing
+POWER = 0.8  # where nobody asks for another
 LARGEST_LOSS = 0.5  # the search for a certifiable loss ends here
 RESOLUTION = 1e-5  # of a certifiable loss
 NORMAL_ROWS = 10_000_000  # from here on the number of rows needed is the normal formula's
@@ -39,7 +40,7 @@ class Plan:
     delta: float = 0.1
     labels: int | None = None
     discordance: float | None = None
-    power: float = 0.8
+    power: float = POWER
 
     def __post_init__(self) -> None:
         n, q = self.labels, self.discordance
@@ -114,7 +115,9 @@ def fewest_rows(max_loss: float, delta: float) -> int:
     return found
 
 
-def rows_needed(max_loss: float, delta: float, discordance: float, power: float = 0.8, loss: float = 0.0) -> int | None:
+def rows_needed(
+    max_loss: float, delta: float, discordance: float, power: float = POWER, loss: float = 0.0
+) -> int | None:
     """Return the fewest rows from which on the certificate has this power; None if loss >= max_loss.
 
     None, not computed, for a delta below LEAST_DELTA too.

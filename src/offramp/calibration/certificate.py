@@ -1,14 +1,17 @@
 """The certificate of a policy: everything that somebody else needs to derive it again from the validation cache."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from offramp.calibration.choice import Choice
 from offramp.calibration.problem import Problem
 from offramp.certificates.claims import Claim
-from offramp.certificates.sequence import Step, Walk
+from offramp.certificates.sequence import Step, Walk, walk
 from offramp.folds import digest
 from offramp.outcomes import Outcomes
+from offramp.policies import Thresholds
 
 ASSUMPTIONS = [
     "the certify rows and the samples to come are independent draws from one population",
@@ -17,7 +20,21 @@ ASSUMPTIONS = [
 ]
 
 
-def certificate_of(problem: Problem, claim: Claim, walked: Walk, declared: int) -> dict[str, Any]:
+def prove(
+    problem: Problem, claim: Claim, order: Sequence[Thresholds], family: str | None = None
+) -> tuple[Choice | None, list[Step]]:
+    """Walk the declared order; return the last rejected candidate with its certificate, and the steps tested.
+
+    None where the first fails or there is none. `family` names the order where it is not that of the settings.
+    """
+    walked = walk((claim.step(thresholds) for thresholds in order), problem.level)
+    if walked.last_rejected is None:
+        return None, walked.steps
+    certificate = _certificate(problem, claim, walked, len(order), family or problem.settings.family)
+    return Choice(walked.last_rejected.thresholds, certificate=certificate), walked.steps
+
+
+def _certificate(problem: Problem, claim: Claim, walked: Walk, declared: int, family: str) -> dict[str, Any]:
     """Return the certificate of the last rejected step of a walk along `declared` candidates."""
     rows = problem.certify.rows
     read = np.zeros(len(rows), np.bool_)
@@ -42,7 +59,7 @@ def certificate_of(problem: Problem, claim: Claim, walked: Walk, declared: int) 
             "tune": _fold(problem.tune.rows),
             "certify": _fold(rows),
         },
-        "family": settings.family,
+        "family": family,
         "costs": _costs(problem),
         "declared": declared,
         "returned": walked.rejected,

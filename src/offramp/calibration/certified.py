@@ -8,25 +8,22 @@ import math
 
 from scipy.optimize import brentq
 
-from offramp.calibration.certificate import certificate_of
+from offramp.calibration.certificate import prove
 from offramp.calibration.choice import Choice
 from offramp.calibration.problem import Problem
 from offramp.certificates.claims import LossClaim
-from offramp.certificates.paired import GAMMA
-from offramp.certificates.sequence import Step, walk
+from offramp.certificates.paired import GAMMA, p_value
+from offramp.certificates.sequence import Step
 from offramp.planning import rows_needed
-
-POWER = 0.8  # of the test for which `labels_needed` is computed
 
 
 def certified(problem: Problem, max_loss: float) -> Choice:
     """Return the last rejected candidate with its certificate; infeasible, the full network, where the first fails."""
     claim = loss_claim(problem, max_loss)
-    walked = walk((claim.step(candidate.thresholds) for candidate in problem.chain), problem.level)
-    if walked.last_rejected is not None:
-        certificate = certificate_of(problem, claim, walked, declared=len(problem.chain))
-        return Choice(walked.last_rejected.thresholds, certificate=certificate)
-    if not walked.steps:
+    choice, steps = prove(problem, claim, [candidate.thresholds for candidate in problem.chain])
+    if choice is not None:
+        return choice
+    if not steps:
         reason = "no candidate is cheaper than the full network on the tune fold"
         if len(problem.tune.rows) == 0:
             reason = "the tune fold is empty; raise calibrate.tune_fraction or take more validation rows"
@@ -34,7 +31,7 @@ def certified(problem: Problem, max_loss: float) -> Choice:
     if len(problem.certify.rows) == 0:
         reason = "the certify fold is empty; lower calibrate.tune_fraction or take more validation rows"
         return Choice(problem.full, feasible=False, reason=reason)
-    return _infeasible(problem, claim, walked.steps[0])
+    return _infeasible(problem, claim, steps[0])
 
 
 def loss_claim(problem: Problem, max_loss: float) -> LossClaim:
@@ -53,28 +50,23 @@ def _infeasible(problem: Problem, claim: LossClaim, first: Step) -> Choice:
         f"on {n} certify rows the safest candidate damages {damaged} answers and rescues {rescued}: "
         f"a loss of at most {claim.max_loss:g} has p-value {first.p_value:.2g} above {problem.level:g}"
     )
-    discordance = (damaged + rescued + 1) / (n + 2)
-    needed = rows_needed(claim.max_loss, problem.level, discordance, power=POWER)
+    needed = rows_needed(claim.max_loss, problem.level, discordance=(damaged + rescued + 1) / (n + 2))
     return Choice(
         problem.full,
         feasible=False,
         reason=reason,
-        nearest=_smallest_loss(problem, claim, first),
-        labels_needed=None if needed is None else math.ceil(needed / (1 - problem.settings.tune_fraction)),
+        nearest=_smallest_loss(claim, n, damaged, rescued, problem.level),
+        labels_needed=problem.validation_rows(needed),
     )
 
 
-def _smallest_loss(problem: Problem, claim: LossClaim, first: Step) -> float | None:
-    """Return the smallest `max_loss`, to 1e-4, that the first candidate's counts would certify; None: none below 1."""
-    n = len(problem.certify.rows)
+def _smallest_loss(claim: LossClaim, n: int, damaged: int, rescued: int, level: float) -> float | None:
+    """Return the smallest `max_loss`, to 1e-4, that these counts would certify; None: none below 1."""
 
     def excess(max_loss: float) -> float:
-        return (
-            LossClaim(problem.certify, max_loss, claim.order, claim.gamma).step(first.thresholds).p_value
-            - problem.level
-        )
+        return p_value(n, damaged, rescued, max_loss, claim.order, claim.gamma) - level
 
-    if n == 0 or excess(1 - 1e-6) > 0:
+    if excess(1 - 1e-6) > 0:
         return None
     steps = math.ceil(brentq(excess, claim.max_loss, 1 - 1e-6, xtol=1e-5) * 1e4)
     if excess(steps / 1e4) > 0:  # the root is not exact, nor is the p-value beyond its tolerance

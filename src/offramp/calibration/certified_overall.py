@@ -7,14 +7,13 @@ import math
 
 from scipy.special import ndtri
 
-from offramp.calibration.certificate import certificate_of
+from offramp.calibration.certificate import prove
 from offramp.calibration.choice import Choice
 from offramp.calibration.problem import Problem
 from offramp.certificates.binomial import accuracy_lower_bound
 from offramp.certificates.claims import AccuracyClaim
-from offramp.certificates.sequence import Step, walk
-
-POWER = 0.8
+from offramp.certificates.sequence import Step
+from offramp.planning import POWER
 
 
 def certified_overall(problem: Problem, target: float) -> Choice:
@@ -24,11 +23,8 @@ def certified_overall(problem: Problem, target: float) -> Choice:
     """
     claim = AccuracyClaim(problem.certify, target)
     order = [problem.full, *(candidate.thresholds for candidate in problem.chain)]
-    walked = walk((claim.step(thresholds) for thresholds in order), problem.level)
-    if walked.last_rejected is not None:
-        certificate = certificate_of(problem, claim, walked, declared=len(order))
-        return Choice(walked.last_rejected.thresholds, certificate=certificate)
-    return _infeasible(problem, claim, walked.steps[0])
+    choice, steps = prove(problem, claim, order)
+    return _infeasible(problem, claim, steps[0]) if choice is None else choice
 
 
 def _infeasible(problem: Problem, claim: AccuracyClaim, full: Step) -> Choice:
@@ -39,7 +35,7 @@ def _infeasible(problem: Problem, claim: AccuracyClaim, full: Step) -> Choice:
     )
     nearest = accuracy_lower_bound(correct, n, problem.level) if n else None
     needed = _rows_needed(correct / n, claim.target, problem.level) if n else None
-    total = None if needed is None else math.ceil(needed / (1 - problem.settings.tune_fraction))
+    total = problem.validation_rows(needed)
     return Choice(problem.full, feasible=False, reason=reason, nearest=nearest, labels_needed=total)
 
 

@@ -10,12 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from offramp.calibration.certificate import certificate_of
+from offramp.calibration.certificate import prove
 from offramp.calibration.choice import Choice
 from offramp.calibration.problem import Problem
 from offramp.certificates.claims import ExitAccuracyClaim
 from offramp.certificates.families import after, predictors
-from offramp.certificates.sequence import walk
 from offramp.logistic import fit_logistic
 from offramp.outcomes import Outcomes
 from offramp.policies import Threshold, Thresholds, leaves
@@ -27,15 +26,14 @@ def certified_per_exit(problem: Problem, target: float) -> Choice:
     """Return the last rejected candidate with its certificate; infeasible, the full network, where the first fails."""
     order = declare(problem, target)
     claim = ExitAccuracyClaim(problem.certify, target)
-    walked = walk((claim.step(thresholds) for thresholds in order), problem.level)
-    if walked.last_rejected is not None:
-        certificate = certificate_of(problem, claim, walked, declared=len(order))
-        return Choice(walked.last_rejected.thresholds, certificate=certificate | {"family": "accuracy_margin"})
+    choice, steps = prove(problem, claim, order, family="accuracy_margin")
+    if choice is not None:
+        return choice
     reason = f"on the tune fold no side exit seems to have a group of samples with an accuracy of {target:g}"
-    if walked.steps:
+    if steps:
         reason = (
             f"the safest candidate does not prove an accuracy of {target:g} at its side exits: "
-            f"p-value {walked.steps[0].p_value:.2g} above {problem.level:g}"
+            f"p-value {steps[0].p_value:.2g} above {problem.level:g}"
         )
     return Choice(problem.full, feasible=False, reason=reason)
 
@@ -75,7 +73,5 @@ def _smoothed_accuracy(value: NDArray[np.float64], correct: NDArray[np.bool_], s
     if len(value) == 0:
         return np.empty(0)
     seen = predictors(value, score)
-    spread = np.where(seen.std(axis=0) > 0, seen.std(axis=0), 1.0)
-    standard = (seen - seen.mean(axis=0)) / spread
-    fitted = expit(fit_logistic(standard, correct).log_odds(standard))
+    fitted = expit(fit_logistic(seen, correct).log_odds(seen))
     return np.asarray(np.cumsum(fitted) / np.arange(1, len(value) + 1))

@@ -1,6 +1,7 @@
 """What all calibrators choose from. What several of them need is computed once."""
 
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass
 from functools import cached_property
 
 from offramp.calibration.joint import Joint
@@ -19,12 +20,16 @@ class Problem:
     outcomes: Outcomes
     costs: Costs
     settings: Settings
-    looks: int = field(default=1)  # hypotheses that are tested on the same certify rows: chains times targets
+    looks: int = 1  # hypotheses that are tested on the same certify rows: chains times targets
 
     @property
     def level(self) -> float:
         """Return the chance of error that one certificate may take."""
         return self.settings.delta / self.looks if self.settings.simultaneous else self.settings.delta
+
+    def validation_rows(self, certify_rows: int | None) -> int | None:
+        """Return about how many validation rows hold so many certify rows; None for None."""
+        return None if certify_rows is None else math.ceil(certify_rows / (1 - self.settings.tune_fraction))
 
     @property
     def full(self) -> Thresholds:

@@ -64,8 +64,7 @@ class LossClaim:
         rows = self.certify.rows
         taken = exits_taken(rows.uncertainty, thresholds)
         early, full = rows.correct[np.arange(len(rows)), taken], rows.correct[:, -1]
-        changed = self.labels_read(thresholds)
-        unlabelled = int((changed & ~rows.labelled).sum())
+        unlabelled = int((~rows.agrees[np.arange(len(rows)), taken] & ~rows.labelled).sum())
         if unlabelled:
             return Step(thresholds, {"unlabelled": unlabelled}, 1.0)
         damaged, rescued = int((full & ~early).sum()), int((early & ~full).sum())

@@ -16,7 +16,7 @@ from offramp.costs import Costs
 from offramp.folds import Tune
 from offramp.logistic import fit_logistic
 from offramp.outcomes import Outcomes
-from offramp.policies import Threshold, Thresholds, midway
+from offramp.policies import Threshold, Thresholds, leaves, midway
 from offramp.replay import replay
 
 Floats = NDArray[np.float64]
@@ -89,11 +89,8 @@ def _estimates(uncertainty: Floats, changes: NDArray[np.bool_], score: str) -> t
     values = np.sort(uncertainty)
     if score == "change":  # these are log-odds already
         return values, values
-    seen = predictors(uncertainty, score)
-    mean, spread = seen.mean(axis=0), seen.std(axis=0)
-    spread = np.where(spread > 0, spread, 1.0)
-    fit = fit_logistic((seen - mean) / spread, changes)
-    return values, np.maximum.accumulate(fit.log_odds((predictors(values, score) - mean) / spread))
+    fit = fit_logistic(predictors(uncertainty, score), changes)
+    return values, np.maximum.accumulate(fit.log_odds(predictors(values, score)))
 
 
 def _cut(values: Floats, estimates: Floats, level: float) -> Threshold:
@@ -120,7 +117,7 @@ def _geometric_thresholds(uncertainty: Floats, ratio: float) -> Thresholds:
         threshold = after(values, round(len(values) * share[k] / share[k:].sum()))
         thresholds.append(threshold)
         if threshold is not None:
-            left &= uncertainty[:, k] > threshold
+            left &= ~leaves(uncertainty[:, k], threshold)
     return (*thresholds, inf)
 
 
