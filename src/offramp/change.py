@@ -30,10 +30,19 @@ class Change:
     def __call__(self, logits: Floats) -> Floats:
         """Return log-odds (samples, exits) of logits (samples, exits, classes); 0 at the last exit."""
         values = np.zeros(logits.shape[:2])
-        side = zip(predictors(logits), self.weights, self.intercepts, strict=False)
-        for k, (seen, weights, intercept) in enumerate(side):
-            values[:, k] = seen @ np.array(weights) + intercept
+        for k, seen in enumerate(predictors(logits)):
+            values[:, k] = self._log_odds(k, seen)
         return values
+
+    def at_exit(self, k: int, logits: Floats) -> Floats:
+        """Return the log-odds (samples,) at exit `k` of the logits (samples, k + 1, classes) up to it."""
+        if k == len(self.weights):
+            return np.zeros(len(logits))
+        *_, seen = predictors(np.concatenate([logits, logits[:, -1:]], axis=1))  # the last exit has no predictors
+        return self._log_odds(k, seen)
+
+    def _log_odds(self, k: int, seen: Floats) -> Floats:
+        return seen @ np.array(self.weights[k]) + self.intercepts[k]
 
     def fits(self, n_exits: int, n_classes: int) -> bool:
         """Return whether the parameters are for logits of these sizes."""

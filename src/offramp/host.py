@@ -13,7 +13,7 @@ from pathlib import Path
 
 from offramp.files import write_json
 
-PACKAGES = ("torch", "numpy", "pyarrow", "pillow", "scipy", "dvc")
+PACKAGES = ("torch", "onnxruntime", "numpy", "pyarrow", "pillow", "scipy", "dvc")
 
 
 def describe() -> dict[str, object]:

@@ -3,6 +3,7 @@
 Part of every policies.json, because thresholds mean nothing without it. `offramp.fitting` makes one from tune rows.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -42,12 +43,30 @@ class Scoring:
         They are rounded to 30 bits, nine digits: answers that are equally confident stay equal whatever the order of
         summation, and no cut falls between them. Raises ValueError for an unknown score.
         """
-        scaled = logits.astype(np.float64) / np.array(list(self.temperature.values()))[:, None]
+        scaled = logits.astype(np.float64) / self._temperatures[:, None]
         if self.change is not None:
             return _rounded(self.change(scaled))
+        return _rounded(self._score(scaled))
+
+    def at_exit(self, k: int, logits: NDArray[np.floating]) -> Floats:
+        """Return the uncertainties (samples,) at exit `k`, counted from 0: a column of what calling it returns.
+
+        `logits` are (samples, exits, classes) of which the last is exit `k`; score `change` needs all from the first.
+        """
+        if self.change is None:
+            return _rounded(self._score(logits[:, -1].astype(np.float64) / self._temperatures[k]))
+        scaled = logits.astype(np.float64) / self._temperatures[: k + 1, None]
+        return _rounded(self.change.at_exit(k, scaled))
+
+    @property
+    def _temperatures(self) -> Floats:
+        return np.array(list(self.temperature.values()))
+
+    @property
+    def _score(self) -> Callable[[Floats], Floats]:
         if self.score not in SCORES:
             raise ValueError(f"unknown uncertainty score {self.score!r}; known: {', '.join(sorted(SCORES))}")
-        return _rounded(SCORES[self.score](scaled))
+        return SCORES[self.score]
 
     def costs(self, costs: Costs) -> Costs:
         """Return what exits cost under this score: `change` compares them, so earlier heads run although disabled."""

@@ -1,0 +1,57 @@
+"""From a trained network to one ONNX graph with every exit's logits and features; see `offramp.runtime.graphs`."""
+
+import json
+import logging
+import warnings
+from dataclasses import asdict
+
+import torch
+from onnx import ModelProto, helper
+from torch import Tensor, nn
+
+from offramp.networks.early_exit import EarlyExitNetwork, to_input
+from offramp.networks.weights import Description
+from offramp.runtime.graphs import IMAGES, features_name, logits_name
+
+OPSET = 20
+
+
+class _WholeNetwork(nn.Module):
+    """Every head and every segment's features, from uint8 images (samples, height, width, channels)."""
+
+    def __init__(self, network: EarlyExitNetwork) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        outputs = []
+        features = to_input(images.permute(0, 3, 1, 2))
+        for segment, head in self.network.stages:
+            features = segment(features)
+            outputs += [features, head(features)]
+        return outputs
+
+
+def export(network: EarlyExitNetwork, description: Description, model_sha256: str) -> ModelProto:
+    """Return the graph, with the network's description and digest in its metadata. Ends in evaluation mode."""
+    channels, height, width = description.image_shape
+    example = torch.zeros(2, height, width, channels, dtype=torch.uint8)
+    names = [name(k) for k in range(len(network.exits)) for name in (features_name, logits_name)]
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it reports what torchvision we lack
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            _WholeNetwork(network.cpu()).eval(),
+            (example,),
+            dynamo=True,
+            input_names=[IMAGES],
+            output_names=names,
+            dynamic_shapes=({0: torch.export.Dim("samples")},),
+            opset_version=OPSET,
+            verbose=False,
+        )
+    assert program is not None
+    model: ModelProto = program.model_proto
+    about = {**asdict(description), "exits": network.exits, "model_sha256": model_sha256}
+    helper.set_model_props(model, {"offramp": json.dumps(about, ensure_ascii=False)})
+    return model

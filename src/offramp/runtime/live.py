@@ -1,0 +1,161 @@
+"""The runtime: a policy applied to images, live; samples leave and the rest goes on.
+
+Where a sample leaves is decided by the code that replay uses: `Scoring` computes what the graphs do not, and
+`policies.leaves` compares. After an exit that somebody took, only the rows that stayed go on.
+"""
+
+import time
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from offramp.policies import Threshold, leaves
+from offramp.runtime.steps import Engine, Output, Step, pieces
+from offramp.scoring import Scoring
+
+Images = NDArray[np.uint8]  # (samples, height, width, channels)
+
+
+class StepTime(NamedTuple):
+    """How long one step took for how many samples, the bookkeeping after it included."""
+
+    exit: int
+    samples: int
+    nanoseconds: int
+
+
+class Answers(NamedTuple):
+    """Per sample, in the order given: its label, the exit it took (from 0) and the uncertainty there, each (samples,).
+
+    The uncertainty is NaN at the last exit unless the runtime was told to report it.
+    """
+
+    label: NDArray[np.int64]
+    exit: NDArray[np.intp]
+    uncertainty: NDArray[np.float64]
+    steps: list[StepTime]
+
+
+class _Stage(NamedTuple):
+    """A step and who leaves after it; `threshold` None: everyone who is left."""
+
+    exit: int
+    step: Step
+    threshold: float | None
+    judged: bool
+
+
+class Runtime:
+    """A policy on an engine. Call it with uint8 images (samples, height, width, channels), one batch at a time."""
+
+    def __init__(
+        self, engine: Engine, thresholds: Sequence[Threshold], scoring: Scoring, report_last: bool = False
+    ) -> None:
+        """Prepare the steps of a policy's thresholds (exits,).
+
+        `report_last` also computes the uncertainty of those who reach the last exit, which no decision needs.
+        """
+        self._engine, self._scoring = engine, scoring
+        self._stages = []
+        for piece in pieces([threshold is not None for threshold in thresholds], scoring.change is not None):
+            judged = piece.features or report_last
+            step = engine.step(piece, scoring if judged else None)
+            self._stages.append(_Stage(piece.end, step, thresholds[piece.end] if piece.features else None, judged))
+
+    def __call__(self, images: Images) -> Answers:
+        """Return every image's answer. An empty batch has none."""
+        pool = _Pool(len(images))
+        features, seen, steps = images, _Seen(self._scoring), []
+        clock = time.perf_counter_ns()
+        for stage in self._stages:
+            samples = pool.size
+            if not samples:
+                break
+            output = stage.step(features)
+            uncertainty = seen.judge(stage.exit, output) if stage.judged else None
+            stay = pool.release(stage, output.label, uncertainty)
+            features = output.features
+            if stay is not None and pool.size:
+                features = self._engine.take(features, stay)
+                seen.take(stay)
+            now = time.perf_counter_ns()
+            steps.append(StepTime(stage.exit, samples, now - clock))
+            clock = now
+        return Answers(pool.label, pool.exit, pool.uncertainty, steps)
+
+
+class _Pool:
+    """The samples that are left, and the answers of those that are not.
+
+    Leaving all at once, which is what every batch of one does, writes no index.
+    """
+
+    def __init__(self, n: int) -> None:
+        self.size = n
+        self.label = np.empty(n, np.int64)
+        self.exit = np.empty(n, np.intp)
+        self.uncertainty = np.full(n, np.nan)
+        self._rows: NDArray[np.intp] | None = None  # of those left, in the batch; None: all of it
+
+    def release(
+        self, stage: _Stage, label: NDArray[np.int64], uncertainty: NDArray[np.float64] | None
+    ) -> NDArray[np.intp] | None:
+        """Let go who leaves after a stage, with these answers of all who were left, each (left,).
+
+        Return the positions, among those who were left, of those who stay; None where all of them do.
+        """
+        out = np.ones(self.size, np.bool_)
+        if stage.threshold is not None:
+            assert uncertainty is not None, "a side exit is judged"
+            out = leaves(uncertainty, stage.threshold)
+        n_out = int(np.count_nonzero(out))
+        if n_out == 0:
+            return None
+        if n_out == self.size:
+            self._answer(self._rows, stage.exit, label, uncertainty)
+            self.size = 0
+            return np.empty(0, np.intp)
+        gone, stay = out.nonzero()[0], (~out).nonzero()[0]
+        rows = gone if self._rows is None else self._rows[gone]
+        self._answer(rows, stage.exit, label[gone], None if uncertainty is None else uncertainty[gone])
+        self._rows = stay if self._rows is None else self._rows[stay]
+        self.size -= n_out
+        return stay
+
+    def _answer(
+        self,
+        rows: NDArray[np.intp] | None,
+        k: int,
+        label: NDArray[np.int64],
+        uncertainty: NDArray[np.float64] | None,
+    ) -> None:
+        where = slice(None) if rows is None else rows
+        self.exit[where] = k
+        self.label[where] = label
+        if uncertainty is not None:
+            self.uncertainty[where] = uncertainty
+
+
+class _Seen:
+    """The logits so far of those who are left, for a score that compares exits; nothing for any other."""
+
+    def __init__(self, scoring: Scoring) -> None:
+        self._scoring = scoring
+        self._logits: NDArray[np.float32] | None = None
+
+    def judge(self, k: int, output: Output) -> NDArray[np.float64]:
+        """Return the uncertainty at exit `k`: the graph's, or computed from the logits as replay does."""
+        if output.uncertainty is not None:
+            return output.uncertainty
+        assert output.logits is not None, "a step gives an uncertainty or logits"
+        if self._scoring.change is None:
+            return self._scoring.at_exit(k, output.logits)
+        parts = [output.logits] if self._logits is None else [self._logits, output.logits]
+        self._logits = np.concatenate(parts, axis=1)
+        return self._scoring.at_exit(k, self._logits)
+
+    def take(self, rows: NDArray[np.intp]) -> None:
+        if self._logits is not None:
+            self._logits = self._logits[rows]
