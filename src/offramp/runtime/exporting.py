@@ -52,6 +52,15 @@ def export(network: EarlyExitNetwork, description: Description, model_sha256: st
         )
     assert program is not None
     model: ModelProto = program.model_proto
+    _forget_sources(model)
     about = {**asdict(description), "exits": network.exits, "model_sha256": model_sha256}
     helper.set_model_props(model, {"offramp": json.dumps(about, ensure_ascii=False)})
     return model
+
+
+def _forget_sources(model: ModelProto) -> None:
+    """Drop the exporter's notes: stack traces with paths of this machine, which would change the bytes elsewhere."""
+    del model.graph.metadata_props[:]
+    for part in (*model.graph.node, *model.graph.value_info, *model.graph.input, *model.graph.output):
+        del part.metadata_props[:]
+        part.doc_string = ""
