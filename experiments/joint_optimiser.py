@@ -87,10 +87,10 @@ def compare(joint: Joint, grid: Grid, loss: float) -> dict[str, float]:
     return {
         "loss": loss,
         "target": target,
-        "joint": found.mac_ratio,
+        "joint": found.cost_ratio,
         "grid": best,
-        "ratio": found.mac_ratio / best,
-        "shared": replay(outcomes, shared(outcomes, costs, target).thresholds, costs).mac_ratio,
+        "ratio": found.cost_ratio / best,
+        "shared": replay(outcomes, shared(outcomes, costs, target).thresholds, costs).cost_ratio,
     }
 
 

@@ -12,10 +12,11 @@ from pathlib import Path
 from offramp.device import set_up
 from offramp.files import write_json
 from offramp.host import describe
-from offramp.inference import exit_logits, fill_cache
+from offramp.inference import fill_cache
 from offramp.networks.weights import load_network
 from offramp.params.project import read_project
 from offramp.prepared import read_batches, read_split
+from offramp.runtime.torch_engine import TorchEngine
 
 REPEATS = 7
 
@@ -25,18 +26,19 @@ def main() -> None:
     device = set_up(project.compute.device, project.compute.threads)
     batch_size = project.logits.batch_size
     network, _ = load_network(Path("models/network.safetensors"))
+    exit_logits, n_exits = TorchEngine(network, device).exit_logits, len(network.exits)
     split = read_split(Path("data/prepared/test.parquet"))
     in_memory = [images for _, images, _ in read_batches(split, batch_size)]
     forward, whole = [], []
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "logits.parquet"
-        fill_cache(network, split, path, batch_size, project.logits.dtype, device, {})  # warm-up
+        fill_cache(exit_logits, n_exits, split, path, batch_size, project.logits.dtype, {})  # warm-up
         for _ in range(REPEATS):
             start = time.perf_counter()
             for images in in_memory:
-                exit_logits(network, images, device)
+                exit_logits(images)
             bare = time.perf_counter() - start
-            seconds = fill_cache(network, split, path, batch_size, project.logits.dtype, device, {})
+            seconds = fill_cache(exit_logits, n_exits, split, path, batch_size, project.logits.dtype, {})
             forward.append(bare / seconds.forward)
             whole.append(bare / seconds.whole)
     result = {

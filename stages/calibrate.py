@@ -10,8 +10,10 @@ from offramp.stage import run
 
 
 def main() -> None:
-    costs = read_costs(Path("metrics/costs.json"))
-    policies = calibrate_cache(Path("data/logits/val.parquet"), costs, Calibration.read().settings())
+    parameters = Calibration.read()
+    chosen = parameters.calibrate
+    costs = read_costs(Path(f"metrics/{chosen.cost}.json"), chosen.latency.row)
+    policies = calibrate_cache(Path("data/logits/val.parquet"), costs, parameters.settings())
     write_policies(Path("metrics/policies.json"), policies)
     print(describe(policies))
 

@@ -9,6 +9,7 @@ import offramp
 from conftest import SHARED, random_logits, read_entropy
 from offramp.cache.reading import UNKNOWN, open_cache
 from offramp.errors import InputError
+from offramp.folds import deal
 from offramp.outcomes import read_outcomes, require_every_class
 from offramp.scoring import Scoring
 from offramp.uncertainty import entropy
@@ -190,6 +191,37 @@ def test_write_logits_refuses_what_nobody_could_read(tmp_path, logits, labels, c
     with pytest.raises(InputError, match=message):
         offramp.write_logits(tmp_path / "x.parquet", logits, labels, classes)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("samples", "message"),
+    [
+        ([1, 2], "samples must be 3 whole numbers that fit int64, one per row; got int64 of shape \\(2,\\)"),
+        ([1, 2, 2.5], "got float64"),
+        ([True, False, True], "got bool"),
+        ([1, 2, 2**63], "fit int64"),
+        (np.array([1, 2, 2**63], np.uint64), "fit int64"),
+        ([7, 5, 7], "samples must be unique; 7 stands there 2 times"),
+    ],
+)
+def test_ids_that_are_no_ids_are_refused(tmp_path, samples, message):
+    with pytest.raises(InputError, match=message):
+        offramp.write_logits(tmp_path / "x.parquet", np.zeros((3, 2, 2)), [0, 1, 0], samples=samples)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_ids_of_ones_own_keep_a_row_in_its_fold_whatever_the_order(tmp_path, rng):
+    logits, labels = random_logits(rng, n=50)
+    ids = rng.choice(2**40, 50, replace=False) - 2**39
+    order = rng.permutation(50)
+    offramp.write_logits(tmp_path / "a.parquet", logits, labels, samples=ids)
+    offramp.write_logits(tmp_path / "b.parquet", logits[order], labels[order], samples=ids[order].tolist())
+    first, second = read_entropy(tmp_path / "a.parquet"), read_entropy(tmp_path / "b.parquet")
+    assert first.sample.tolist() == ids.tolist()
+    assert second.sample.tolist() == ids[order].tolist()
+    assert second.uncertainty.tolist() == first.uncertainty[order].tolist()
+    tunes = [set(deal(outcomes, 0.3, 17)[0].rows.sample.tolist()) for outcomes in (first, second)]
+    assert tunes[0] == tunes[1] != set()
 
 
 def test_a_class_absent_from_validation_is_named(tmp_path, rng):

@@ -1,7 +1,10 @@
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -10,6 +13,8 @@ import offramp
 from conftest import random_logits
 from offramp.cli import main
 from offramp.costs import write_costs
+from offramp.policies import exits_taken, read_policies
+from offramp.scoring import Scoring
 
 CACHES = ["--val", "val.parquet", "--costs", "costs.json"]
 
@@ -180,6 +185,71 @@ def test_every_command_explains_itself(capsys):
         with pytest.raises(SystemExit, match="0"):
             main([command, "--help"])
         assert "default" in capsys.readouterr().out or command in ("check", "evaluate")
+
+
+def test_fresh_rows_that_need_a_label_are_named_and_listed(project, rng, capsys):
+    overrides = ["--set", "calibrate.max_loss=[0.1]", "--set", "calibrate.select.target=0.1"]
+    assert main(["calibrate", *CACHES, *overrides, "--out", "policies.json"]) == 0
+    policy = read_policies(project / "policies.json").selected
+    logits, labels = random_logits(rng, n=200)
+    ids = 1000 + 3 * np.arange(200)
+    taken = exits_taken(Scoring.plain("entropy", ["exit_1", "exit_2", "exit_3"])(logits), policy.thresholds)
+    answers = logits.argmax(axis=2)
+    differs = answers[np.arange(200), taken] != answers[:, -1]
+    needed = np.flatnonzero(differs & (np.arange(200) % 2 == 0))
+    partly = [int(label) if row % 2 else None for row, label in enumerate(labels)]
+    offramp.write_logits("fresh.parquet", logits, partly, samples=ids)
+    capsys.readouterr()
+    fresh = ["check", "policies.json", "--fresh", "fresh.parquet"]
+    assert main(fresh) == 2
+    error = capsys.readouterr().err
+    first = ", ".join(str(1000 + 3 * row) for row in needed[:5])
+    assert len(needed) > 5
+    assert f"{len(needed)} rows that this test needs a label of have none: sample {first}, …; write" in error
+    assert "--unlabelled FILE lists them all" in error
+    assert main([*fresh, "--unlabelled", "rows.csv"]) == 2
+    assert "rows.csv lists them all" in capsys.readouterr().err
+    listed = (project / "rows.csv").read_text().split()
+    assert listed == ["sample", *(str(1000 + 3 * row) for row in needed)]
+    given = [None if label is None and row not in needed else int(labels[row]) for row, label in enumerate(partly)]
+    offramp.write_logits("fresh.parquet", logits, given, samples=ids)
+    assert main(fresh) in (0, 1)
+    assert "n = 200" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["check", "p.json", "--unlabelled", "rows.csv"], "--unlabelled goes with --fresh"),
+        (["check", "p.json", "--fresh", "f.parquet", "--unlabelled", "f.parquet"], "another file than --fresh"),
+        (["check", "p.json", "--fresh", "f.parquet", "--unlabelled", "p.json"], "another file than the file to check"),
+        (["calibrate", *CACHES, "--out", "p.json", "--set", "calibrate.targets=" + "[" * 5000], "is not a YAML value"),
+        (
+            ["calibrate", *CACHES, "--out", "p.json", "--set", "calibrate.targets=[0.90000001, 0.9]"],
+            "got 0.90000001 and 0.9, both 0.9",
+        ),
+    ],
+)
+def test_more_that_does_not_fit_is_one_line_and_status_2(project, capsys, arguments, message):
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not (project / "p.json").exists()
+
+
+def test_an_interruption_is_one_line_and_status_130(tmp_path):
+    """The command waits for a pipe that nobody writes to."""
+    os.mkfifo(tmp_path / "p.json")
+    code = "import sys; from offramp.cli import main; print('started', flush=True); sys.exit(main(['check', 'p.json']))"
+    with subprocess.Popen(
+        [sys.executable, "-c", code], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout.readline() == "started\n"
+        time.sleep(1)  # until it waits at the pipe
+        process.send_signal(signal.SIGINT)
+        out, error = process.communicate(timeout=30)
+    assert (process.returncode, out, error) == (130, "", "offramp: interrupted\n")
 
 
 def test_a_reader_that_stops_early_is_no_error():

@@ -71,7 +71,7 @@ def test_replay_of_a_hand_made_cache(costs):
     assert result.taken.tolist() == [0, 1, 3]
     assert result.accuracy == pytest.approx(2 / 3)
     assert result.mean_cost == pytest.approx((14 + 37 + 108) / 3)
-    assert result.mac_ratio == pytest.approx((14 + 37 + 108) / 3 / 101)
+    assert result.cost_ratio == pytest.approx((14 + 37 + 108) / 3 / 101)
     exits = result.exits(outcomes.exits)
     assert exits["exit_3"] == {"share": 0.0}
     assert exits["exit_2"] == {"share": pytest.approx(1 / 3), "accuracy": 0.0}
@@ -80,7 +80,7 @@ def test_replay_of_a_hand_made_cache(costs):
 def test_the_full_network_costs_exactly_its_full_cost(rng, costs):
     outcomes = random_outcomes(rng)
     result = replay(outcomes, full_network(4), costs)
-    assert result.mac_ratio == 1
+    assert result.cost_ratio == 1
     assert result.accuracy == outcomes.correct[:, -1].mean()
 
 

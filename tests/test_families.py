@@ -43,9 +43,9 @@ def chain(family, rows, costs=COSTS, score="entropy"):
 def test_every_candidate_costs_a_step_less_on_tune_than_the_one_before(rng, family, score):
     rows = outcomes(rng, score)
     found = chain(family, rows, score=score)
-    ratios = [1.0, *(candidate.tune_mac_ratio for candidate in found)]
+    ratios = [1.0, *(candidate.tune_cost_ratio for candidate in found)]
     assert len(found) > 10 and (np.diff(ratios) <= -STEP).all()
-    assert ratios[1:] == [replay(rows, candidate.thresholds, COSTS).mac_ratio for candidate in found]
+    assert ratios[1:] == [replay(rows, candidate.thresholds, COSTS).cost_ratio for candidate in found]
 
 
 @pytest.mark.parametrize("score", SCORES)

@@ -74,7 +74,7 @@ def test_with_two_side_exits_and_few_samples_the_true_optimum_is_found(rng, kind
         for target in BUDGETS:
             choice = budget(joint, target)
             found = replay(outcomes, choice.thresholds, costs)
-            assert choice.feasible == (cost.min() / costs.full <= target) == (found.mac_ratio <= target)
+            assert choice.feasible == (cost.min() / costs.full <= target) == (found.cost_ratio <= target)
             assert found.correct.sum() == most_accurate(correct, cost, costs.full, target)
 
 
@@ -108,7 +108,7 @@ def test_no_threshold_of_a_policy_found_can_be_improved_alone(rng, kind, target)
             other = replay(outcomes, (*frugal[:k], value, *frugal[k + 1 :]), costs)
             assert other.accuracy < target or other.mean_cost >= least.mean_cost - 1e-9
             other = replay(outcomes, (*accurate[:k], value, *accurate[k + 1 :]), costs)
-            assert other.mac_ratio > target or other.correct.sum() <= most.correct.sum()
+            assert other.cost_ratio > target or other.correct.sum() <= most.correct.sum()
 
 
 @pytest.mark.parametrize("multiplier", [0.01, 0.3, 2.0])

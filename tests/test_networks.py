@@ -6,11 +6,12 @@ import torch
 from conftest import SHARED
 from offramp.cache.reading import open_cache
 from offramp.errors import InputError
-from offramp.inference import exit_logits, fill_cache
+from offramp.inference import fill_cache
 from offramp.macs import count_macs
 from offramp.networks import build
 from offramp.networks.weights import Description, load_network, save_network
 from offramp.prepared import Batch, read_batches, read_split, write_split
+from offramp.runtime.torch_engine import TorchEngine
 
 CUMULATIVE = [1_957_536, 11_628_352, 16_806_368, 26_327_936, 31_213_856, 40_963_616]
 
@@ -74,6 +75,10 @@ def test_a_foreign_weights_file_is_refused(tmp_path, content):
         load_network(tmp_path / "n.safetensors")
 
 
+def on_cpu(network):
+    return TorchEngine(network, torch.device("cpu")).exit_logits
+
+
 @pytest.fixture
 def split(tmp_path, rng):
     images = rng.integers(0, 256, (150, 32, 32, 3), dtype=np.uint8)
@@ -83,11 +88,11 @@ def split(tmp_path, rng):
 
 def test_the_cache_holds_what_the_network_says(tmp_path, split):
     prepared, images = split
-    network = branchynet((4, 8, 8), 3).place(torch.device("cpu")).eval()
+    exit_logits = on_cpu(branchynet((4, 8, 8), 3))
     path = tmp_path / "logits.parquet"
-    fill_cache(network, prepared, path, 64, "float32", torch.device("cpu"), {"split": "test"})
+    fill_cache(exit_logits, 6, prepared, path, 64, "float32", {"split": "test"})
     rows = list(open_cache(path).read())
-    expected = [exit_logits(network, images[i : i + 64], torch.device("cpu")) for i in range(0, 150, 64)]
+    expected = [exit_logits(images[i : i + 64]) for i in range(0, 150, 64)]
     assert np.array_equal(np.concatenate([part.logits for part in rows]), np.concatenate(expected))
     assert np.concatenate([part.sample for part in rows]).tolist() == list(range(150))
 
@@ -98,9 +103,9 @@ def test_a_broken_image_is_named_and_nothing_is_written(tmp_path, split):
     table[70]["image"]["bytes"] = b"no image"
     schema = pq.read_schema(prepared.path)
     pq.write_table(pq.read_table(prepared.path).from_pylist(table, schema=schema), prepared.path)
-    network = branchynet((4, 8, 8), 3)
+    exit_logits = on_cpu(branchynet((4, 8, 8), 3))
     with pytest.raises(InputError, match="image of sample 70 cannot be read"):
-        fill_cache(network, prepared, tmp_path / "out.parquet", 32, "float32", torch.device("cpu"), {})
+        fill_cache(exit_logits, 6, prepared, tmp_path / "out.parquet", 32, "float32", {})
     assert sorted(path.name for path in tmp_path.iterdir()) == ["test.parquet"]
 
 
@@ -110,7 +115,6 @@ def test_the_public_weights_load_by_name_and_give_the_given_logits(tmp_path):
     network.load_state_dict(
         torch.load(SHARED / "branchynet-cifar10-pretrained.pt", map_location="cpu", weights_only=True)
     )
-    network.place(torch.device("cpu")).eval()
     images = pq.ParquetFile(SHARED / "cifar10" / "test.parquet")
     from offramp.prepared import Split, decode
 
@@ -118,7 +122,7 @@ def test_the_public_weights_load_by_name_and_give_the_given_logits(tmp_path):
     first = next(images.iter_batches(64))
     pixels = decode(first.column("image").field("bytes").to_pylist(), about, np.arange(64))
     given = next(open_cache(SHARED / "branchynet-cifar10-test-logits.parquet").read()).logits[:64]
-    assert exit_logits(network, pixels, torch.device("cpu")) == pytest.approx(given, abs=2e-3)
+    assert on_cpu(network)(pixels) == pytest.approx(given, abs=2e-3)
 
 
 def test_prepared_batches_come_in_order_whatever_their_size(split):

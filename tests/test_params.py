@@ -79,6 +79,11 @@ def params_file(tmp_path):
         ("calibrate.family", "isotonic", "must be one of: equal_change, geometric"),
         ("calibrate.test", "z", "must be one of: difference, score"),
         ("calibrate.conformal", "max", "must be one of: mean, running_max"),
+        ("calibrate.cost", "macs", "calibrate.cost must be one of: costs, latency; got 'macs'"),
+        ("calibrate.latency.engine", "tvm", "must be one of: onnx, onnx_int8, torch; got 'tvm'"),
+        ("calibrate.latency.batch_size", 0, "a whole number, at least 1; got 0"),
+        ("calibrate.targets", [0.90000001, 0.9], "calibrate.targets must .* got 0.90000001 and 0.9, both 0.9"),
+        ("calibrate.max_loss", [0.01, 0.010000001], "calibrate.max_loss must .* got 0.01 and 0.010000001, both 0.01"),
         ("sweep.cutoffs", 1, "a whole number from 2"),
         ("compute.device", "tpu", "compute.device must be auto, cpu"),
         ("logits.dtype", "int8", "must be one of: float16, float32"),
@@ -94,7 +99,7 @@ def test_a_bad_value_is_one_line_and_status_2(params_file, capsys, key, value, m
     assert re.search(message, error), error
 
 
-@pytest.mark.parametrize("text", ["", "[]", "a: [", "\x00"])
+@pytest.mark.parametrize("text", ["", "[]", "a: [", "\x00", "[" * 5000])
 def test_a_file_that_is_no_mapping_is_refused(tmp_path, text):
     (tmp_path / "params.yaml").write_text(text)
     with pytest.raises(InputError, match=r"params\.yaml"):
@@ -127,3 +132,7 @@ def test_every_value_in_params_yaml_has_a_comment():
         key, _, value = line.strip().partition(":")
         if value.strip() and "#" not in line and line.strip() not in undocumented:
             assert key == "exit_weights", line
+
+
+def test_targets_that_differ_in_six_digits_are_two_policies():
+    assert Calibrate(targets=[0.90001, 0.9, 1]).targets == [0.90001, 0.9, 1]

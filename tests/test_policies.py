@@ -4,6 +4,7 @@ import math
 import numpy as np
 import pytest
 
+from offramp.cli import main
 from offramp.errors import InputError
 from offramp.policies import Policies, Policy, describe, exits_taken, midway, read_policies, write_policies
 from offramp.scoring import Scoring
@@ -82,6 +83,13 @@ def test_policies_survive_a_round_trip(file):
         (lambda c: c.update(schema_version=2), "schema_version"),
         (lambda c: c.update(temperature={"exit_1": 0.0}), "temperature"),
         (lambda c: c.pop("policies"), "policies is missing"),
+        (
+            lambda c: c["policies"][0].update(validation={"accuracy": None, "mac_ratio": 0.5}),
+            "validation.accuracy must be a finite number or left out; it is null",
+        ),
+        (lambda c: c["policies"][0].update(validation={"mac_ratio": "0.5"}), "validation.mac_ratio .* it is str"),
+        (lambda c: c["policies"][0].update(validation={"loss": True}), "validation.loss .* it is bool"),
+        (lambda c: c["policies"][0].update(validation={"accuracy": 10**400}), "validation.accuracy .* it is int"),
     ],
 )
 def test_a_broken_file_is_refused_in_one_line(file, change, message):
@@ -103,3 +111,15 @@ def test_a_certificate_survives_a_round_trip_with_one_line_per_step(tmp_path):
     assert read_policies(path) == content
     assert sum('"damaged": 0' in line for line in path.read_text().splitlines()) == 3
     assert "step 2 of 5, 7 labels" in describe(content)
+
+
+@pytest.mark.parametrize("depth", [800, 5000, 200_000])
+@pytest.mark.parametrize("whole", [True, False])
+def test_json_that_is_nested_too_deeply_is_one_line_and_status_2(tmp_path, capsys, depth, whole):
+    nested = "[" * depth + "]" * depth
+    text = nested if whole else '{"schema_version": ' + nested + ', "policies": [' + nested + "]}"
+    (tmp_path / "p.json").write_text(text)
+    assert main(["check", str(tmp_path / "p.json")]) == 2
+    error = capsys.readouterr().err
+    assert "p.json" in error
+    assert error.count("\n") == 1

@@ -17,7 +17,7 @@ from offramp.calibration import calibrate_cache
 from offramp.costs import from_parts, write_costs
 from offramp.errors import InputError
 from offramp.policies import write_policies
-from offramp.recheck import recheck, recheck_fresh
+from offramp.recheck import MissingLabelsError, recheck, recheck_fresh
 from offramp.recheck.chains import equal_change, thinned
 from offramp.recheck.claims import Claim
 from offramp.recheck.rows import in_tune, open_for, read_table
@@ -281,8 +281,11 @@ def test_fresh_rows_must_be_fresh_and_labelled_where_it_matters(folder, tmp_path
     table = pq.read_table(tmp_path / "fresh.parquet")
     unknown = table.set_column(table.schema.get_field_index("label"), "label", pa.nulls(500, pa.int64()))
     pq.write_table(unknown, tmp_path / "unknown.parquet")
-    with pytest.raises(InputError, match=r"\d+ rows that this test needs a label of"):
+    with pytest.raises(
+        MissingLabelsError, match=r"\d+ rows that this test needs a label of have none: sample "
+    ) as error:
         recheck_fresh(folder / "plain.json", tmp_path / "unknown.parquet")
+    assert str(error.value).startswith(f"{tmp_path}/unknown.parquet: {len(error.value.samples)} rows")
 
 
 def test_the_check_shares_nothing_with_what_makes_certificates():

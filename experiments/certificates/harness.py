@@ -109,7 +109,7 @@ class Truth:
     def of(cls, members: Outcomes, thresholds: Thresholds, costs: Costs) -> "Truth":
         result = replay(members, thresholds, costs)
         lost = int(members.correct[:, -1].sum()) - int(result.correct.sum())
-        return cls(lost / len(members), result.mac_ratio)
+        return cls(lost / len(members), result.cost_ratio)
 
 
 def run_all(task: Callable[[T], R], tasks: Sequence[T], workers: int, what: str, chunk: int = CHUNK) -> list[R]:

@@ -27,8 +27,8 @@ def shared_cutoffs(tune: Tune, costs: Costs, score: str) -> list[Candidate]:  # 
     chain: list[Candidate] = []
     for cutoff in np.unique(np.quantile(side, np.linspace(0, 1, LEVELS))):
         thresholds = (*(float(cutoff),) * side.shape[1], math.inf)
-        mac_ratio = replay(tune.rows, thresholds, costs).mac_ratio
-        if mac_ratio <= (chain[-1].tune_mac_ratio if chain else 1.0) - STEP:
+        mac_ratio = replay(tune.rows, thresholds, costs).cost_ratio
+        if mac_ratio <= (chain[-1].tune_cost_ratio if chain else 1.0) - STEP:
             chain.append(Candidate(thresholds, mac_ratio))
     return chain
 

@@ -9,19 +9,17 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from offramp.cache.writing import CacheWriter
-from offramp.networks.early_exit import EarlyExitNetwork, to_input
 from offramp.prepared import Images, Split, read_batches
 
 ROW_GROUP = 2048  # rows of a cache written at once
@@ -41,24 +39,23 @@ class Seconds:
 
 
 def fill_cache(
-    network: EarlyExitNetwork,
+    exit_logits: Callable[[Images], NDArray[np.float32]],
+    n_exits: int,
     split: Split,
     path: Path,
     batch_size: int,
     dtype: str,
-    device: torch.device,
     metadata: dict[str, Any],
 ) -> Seconds:
     """Run every image of a split through the network once and write all exits' logits; return where the time went.
 
-    Raises what reading raises (InputError for an image that cannot be decoded); then nothing is written.
+    `exit_logits` is an engine's: from uint8 images to logits (samples, exits, classes). Raises what reading raises
+    (InputError for an image that cannot be decoded); then nothing is written.
     """
     seconds = Seconds()
     start = time.perf_counter()
-    network.place(device).eval()
-    n_exits, n_classes = len(network.exits), len(split.classes)
     with (
-        CacheWriter(path, n_exits, n_classes, dtype, metadata) as writer,
+        CacheWriter(path, n_exits, len(split.classes), dtype, metadata) as writer,
         ThreadPoolExecutor(1, initializer=_yield_to_forward_pass) as ahead,
         ThreadPoolExecutor(1, initializer=_yield_to_forward_pass) as behind,
         tqdm(total=split.rows, desc=f"logits {path.stem}", unit="image", disable=None, leave=False) as progress,
@@ -66,21 +63,13 @@ def fill_cache(
         group = _RowGroup(writer, behind, seconds)
         for sample, images, label in _ahead(_decoded(split, batch_size, seconds), READ_AHEAD, ahead):
             forward_start = time.perf_counter()
-            logits = exit_logits(network, images, device)
+            logits = exit_logits(images)
             seconds.forward += time.perf_counter() - forward_start
             group.add(sample, label, logits)
             progress.update(len(sample))
         group.finish()
     seconds.whole = time.perf_counter() - start
     return seconds
-
-
-def exit_logits(network: EarlyExitNetwork, images: Images, device: torch.device) -> NDArray[np.float32]:
-    """Return the logits (samples, exits, classes) of uint8 images (samples, height, width, channels)."""
-    with torch.inference_mode():
-        batch = torch.from_numpy(images).to(device).permute(0, 3, 1, 2)
-        logits = torch.stack(network(to_input(batch)), dim=1)
-    return logits.cpu().numpy()
 
 
 class _RowGroup:

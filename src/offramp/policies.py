@@ -11,17 +11,18 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from offramp.change import Change
+from offramp.costs import Costs, LatencyRow, costs_from_json
 from offramp.errors import InputError
 from offramp.files import write_text
 from offramp.params.reading import validate
-from offramp.scoring import CHANGE, KNOWN, Scoring
+from offramp.policies_schema import PoliciesFile
+from offramp.scoring import Scoring
 
 Threshold = float | None
 Thresholds = tuple[Threshold, ...]  # (exits,)
@@ -50,11 +51,21 @@ class Policy:
 
 @dataclass(frozen=True)
 class Policies:
-    """The content of policies.json: policies that share a scoring; `selected` is deployed."""
+    """The content of policies.json: policies that share a scoring; `selected` is deployed.
+
+    `costs` are the times that calibration minimised, `cost` in the file; None where that was MACs, which stand in
+    metrics/costs.json.
+    """
 
     scoring: Scoring
     policies: list[Policy]
     selected: Policy
+    costs: Costs | None = None
+
+    @property
+    def cost_row(self) -> LatencyRow | None:
+        """Return the engine and batch size whose time was minimised; None for MACs."""
+        return None if self.costs is None else self.costs.row
 
     @property
     def exits(self) -> list[str]:
@@ -102,6 +113,8 @@ def write_policies(path: Path, content: Policies) -> None:
     }
     if scoring.change is not None:
         value["score_arguments"] = scoring.change.to_json()
+    if content.costs is not None:
+        value["cost"] = content.costs.to_json(content.exits)
     value["policies"] = [_to_json(policy, content) for policy in content.policies]
     steps: list[str] = []
     for entry in value["policies"]:
@@ -121,11 +134,11 @@ def read_policies(path: Path) -> Policies:
         raise InputError(
             f"there is no policies file {path}; `dvc repro calibrate` writes metrics/policies.json"
         ) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path} is not readable JSON: {error}") from None
     if not isinstance(raw, dict):
         raise InputError(f"{path} must hold a JSON object with schema_version, score, temperature and policies")
-    content = validate(_File, raw, str(path))
+    content = validate(PoliciesFile, raw, str(path))
     exits = list(content.temperature)
     policies = [
         Policy(
@@ -144,7 +157,8 @@ def read_policies(path: Path) -> Policies:
     ]
     selected = next(policy for policy, entry in zip(policies, content.policies, strict=True) if entry.selected)
     change = None if content.score_arguments is None else Change.from_json(content.score_arguments, exits)
-    return Policies(Scoring(content.score, content.temperature, change), policies, selected)
+    costs = None if content.cost is None else costs_from_json(content.cost)
+    return Policies(Scoring(content.score, content.temperature, change), policies, selected, costs)
 
 
 def describe(content: Policies) -> str:
@@ -153,17 +167,18 @@ def describe(content: Policies) -> str:
     lines = []
     for policy in content.policies:
         mark = "*" if policy is content.selected else " "
-        lines.append(f"{mark} {policy.name:<{width}}  {_figures(policy.validation)}{_promise(policy)}")
+        lines.append(f"{mark} {policy.name:<{width}}  {_figures(policy.validation, content.costs)}{_promise(policy)}")
     lines.append("* selected" + ("" if content.selected.feasible else ", although it is infeasible"))
     return "\n".join(lines)
 
 
-def _figures(validation: Mapping[str, Any]) -> str:
+def _figures(validation: Mapping[str, Any], costs: Costs | None) -> str:
     """Return the in-sample figures in words; somebody else's file, or one without every label, may lack them."""
-    if "mac_ratio" not in validation:
+    ratio, words = ("mac_ratio", "of the full cost") if costs is None else (costs.ratio, costs.of_full)
+    if ratio not in validation:
         return "without validation figures"
     accuracy = f"accuracy {validation['accuracy']:.4f}" if "accuracy" in validation else "accuracy unknown"
-    return f"{accuracy}, {validation['mac_ratio']:.3f} of the full cost on validation"
+    return f"{accuracy}, {validation[ratio]:.3f} {words} on validation"
 
 
 def _promise(policy: Policy) -> str:
@@ -195,81 +210,3 @@ def _to_json(policy: Policy, content: Policies) -> dict[str, Any]:
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f'{name} is not JSON; write "inf" for "everyone leaves", null for a disabled exit')
-
-
-class _Certificate(BaseModel):
-    """What is shown of a certificate; `offramp.recheck` reads all of it."""
-
-    model_config = ConfigDict(strict=True, extra="allow")
-    returned: Annotated[int, Field(ge=1)]
-    declared: int
-    labels_used: int
-    steps: Annotated[list[dict[str, Any]], Field(min_length=1)]
-
-
-class _Entry(BaseModel):
-    """One policy as it stands in the file."""
-
-    model_config = ConfigDict(strict=True)
-    name: str
-    method: str
-    target: float
-    thresholds: dict[str, Annotated[float, Field(allow_inf_nan=False)] | Literal["inf"] | None]
-    feasible: bool
-    selected: bool
-    validation: dict[str, Any] = {}
-    reason: str = ""
-    nearest: float | None = None
-    certificate: _Certificate | None = None
-    expectation: dict[str, Any] | None = None
-    labels_needed: int | None = None
-    score: str | None = None
-    temperature: Any = None
-    rule: str = "threshold"
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if self.score is not None or self.temperature is not None:
-            raise ValueError(
-                f"policy {self.name!r} has a score or temperature of its own; they stand once, for the file"
-            )
-        if self.rule != "threshold":
-            raise ValueError(f"policy {self.name!r} has the unknown rule {self.rule!r}; known: threshold")
-        return self
-
-
-class _File(BaseModel):
-    """policies.json."""
-
-    model_config = ConfigDict(strict=True)
-    schema_version: Literal[1]
-    score: str
-    temperature: Annotated[dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]], Field(min_length=1)]
-    score_arguments: dict[str, Any] | None = None
-    policies: Annotated[list[_Entry], Field(min_length=1)]
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if self.score not in KNOWN:
-            raise ValueError(f"the score {self.score!r} is unknown; known: {', '.join(sorted(KNOWN))}")
-        exits = [f"exit_{number}" for number in range(1, len(self.temperature) + 1)]
-        if list(self.temperature) != exits:
-            raise ValueError(f"temperature must name exit_1 … exit_E in order; it names {', '.join(self.temperature)}")
-        if (self.score == CHANGE) != (self.score_arguments is not None):
-            raise ValueError(
-                f"score_arguments belong to the score {CHANGE!r} and to no other; the score is {self.score!r}"
-            )
-        if self.score_arguments is not None:
-            Change.from_json(self.score_arguments, exits)
-        for policy in self.policies:
-            if sorted(policy.thresholds) != sorted(exits):
-                raise ValueError(
-                    f"policy {policy.name!r} must have a threshold for each of {', '.join(exits)}; "
-                    f"it has {', '.join(policy.thresholds)}"
-                )
-            if policy.thresholds[exits[-1]] != "inf":
-                raise ValueError(f'policy {policy.name!r}: the threshold of the last exit, {exits[-1]}, must be "inf"')
-        selected = [policy.name for policy in self.policies if policy.selected]
-        if len(selected) != 1:
-            raise ValueError(f"exactly one policy must be selected; {len(selected)} are: {', '.join(selected)}")
-        return self

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from offramp.costs import Costs
+from offramp.costs import MACS, RATIOS, Costs
 from offramp.errors import InputError
 from offramp.outcomes import Outcomes
 from offramp.policies import Threshold, exits_taken
@@ -20,6 +20,7 @@ class Replay:
     correct: NDArray[np.bool_]
     cost_at_exits: NDArray[np.float64]  # (exits,), in the unit of the costs
     full_cost: float
+    unit: str = MACS
 
     @property
     def samples_at_exits(self) -> NDArray[np.intp]:
@@ -38,8 +39,13 @@ class Replay:
         return float(self.samples_at_exits @ self.cost_at_exits / len(self.taken))
 
     @property
-    def mac_ratio(self) -> float:
+    def cost_ratio(self) -> float:
+        """Return the mean cost as a fraction of the full network's; `ratio` names it."""
         return self.mean_cost / self.full_cost
+
+    @property
+    def ratio(self) -> str:
+        return RATIOS[self.unit]
 
     def exits(self, names: Sequence[str]) -> dict[str, dict[str, float]]:
         """Return `share` and `accuracy` of every exit; an exit that nobody took has share 0.0 and no accuracy."""
@@ -55,7 +61,7 @@ def replay(outcomes: Outcomes, thresholds: Sequence[Threshold], costs: Costs) ->
     """Return what the policy with these thresholds (exits,) does to every sample of a cache."""
     taken = exits_taken(outcomes.uncertainty, thresholds)
     correct = outcomes.correct[np.arange(len(outcomes)), taken]
-    return Replay(taken, correct, costs.at_exits([t is not None for t in thresholds]), costs.full)
+    return Replay(taken, correct, costs.at_exits([t is not None for t in thresholds]), costs.full, costs.unit)
 
 
 def require_same_exits(outcomes: Outcomes, costs: Costs) -> None:

@@ -44,7 +44,7 @@ def write_cutoff(path: Path, outcomes: Outcomes, costs: Costs, cutoff: float) ->
     detail = {
         "cutoff": cutoff,
         "accuracy": result.accuracy,
-        "mac_ratio": result.mac_ratio,
+        "mac_ratio": result.cost_ratio,
         "mmacs": result.mean_cost / MEGA,
         "exits": exits,
     }
@@ -57,7 +57,7 @@ def _row(cutoff: float, result: Replay, exits: list[str]) -> dict[str, Any]:
     row = {
         "cutoff": cutoff,
         "accuracy": result.accuracy,
-        "mac_ratio": result.mac_ratio,
+        "mac_ratio": result.cost_ratio,
         "mmacs": result.mean_cost / MEGA,
     }
     return row | dict(zip(exits, shares.tolist(), strict=True))

@@ -10,9 +10,14 @@ LOW, HIGH = 10, 90  # percentiles that stand beside a median
 
 
 def interleaved(
-    runs: Mapping[str, Callable[[], object]], repeats: int, warm_up: int = 1
+    runs: Mapping[str, Callable[[], object]], repeats: int, warm_up: int = 1, in_turn: int = 1
 ) -> dict[str, NDArray[np.float64]]:
-    """Return the seconds (repeats,) of every run; all take turns, so that whatever slows the machine slows them all."""
+    """Return the seconds (repeats,) that one call of every run takes.
+
+    All take turns, so that whatever slows the machine slows them all. A turn is `in_turn` calls, and their mean counts:
+    who is called once in a turn finds the processor's caches full of the others' weights, which nobody who is deployed
+    alone does.
+    """
     for _ in range(warm_up):
         for run in runs.values():
             run()
@@ -20,8 +25,9 @@ def interleaved(
     for repeat in range(repeats):
         for name, run in runs.items():
             start = time.perf_counter_ns()
-            run()
-            seconds[name][repeat] = (time.perf_counter_ns() - start) / 1e9
+            for _ in range(in_turn):
+                run()
+            seconds[name][repeat] = (time.perf_counter_ns() - start) / 1e9 / in_turn
     return seconds
 
 

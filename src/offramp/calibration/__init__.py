@@ -62,7 +62,7 @@ def calibrate(outcomes: Outcomes, costs: Costs, scoring: Scoring, settings: Sett
     if not selected:
         method, target = settings.selected
         raise ValueError(f"the selected policy {method}@{target:g} is not among those calibrated")
-    return Policies(scoring, policies, selected[0])
+    return Policies(scoring, policies, selected[0], costs if costs.measured else None)
 
 
 def pose(outcomes: Outcomes, costs: Costs, scoring: Scoring, settings: Settings) -> Problem:
@@ -132,6 +132,9 @@ def _figures(rows: Outcomes, choice: Choice, costs: Costs) -> dict[str, Any]:
     result = replay(rows, choice.thresholds, costs)
     exits = result.exits(rows.exits)
     if not rows.labelled.all():
-        return {"mac_ratio": result.mac_ratio, "exits": {name: {"share": row["share"]} for name, row in exits.items()}}
+        return {
+            result.ratio: result.cost_ratio,
+            "exits": {name: {"share": row["share"]} for name, row in exits.items()},
+        }
     loss = float((rows.correct[:, -1].sum() - result.correct.sum()) / len(rows))
-    return {"accuracy": result.accuracy, "loss": loss, "mac_ratio": result.mac_ratio, "exits": exits}
+    return {"accuracy": result.accuracy, "loss": loss, result.ratio: result.cost_ratio, "exits": exits}

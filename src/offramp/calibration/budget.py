@@ -17,8 +17,11 @@ def budget(joint: Joint, target: float) -> Choice:
         return lowest(-correct, cost, affordable) if affordable.any() else lowest(cost, -correct)
 
     thresholds = joint.search(pick)
-    mac_ratio = replay(joint.outcomes, thresholds, joint.costs).mac_ratio
-    if mac_ratio <= target:
+    ratio = replay(joint.outcomes, thresholds, joint.costs).cost_ratio
+    if ratio <= target:
         return Choice(thresholds)
-    reason = f"the cheapest policy costs {mac_ratio:.4f} of the full network; the budget is {target:g}"
-    return Choice(thresholds, feasible=False, reason=reason, nearest=mac_ratio)
+    spends = (
+        f"takes {ratio:.4f} {joint.costs.of_full}" if joint.costs.measured else f"costs {ratio:.4f} of the full network"
+    )
+    reason = f"the cheapest policy {spends}; the budget is {target:g}"
+    return Choice(thresholds, feasible=False, reason=reason, nearest=ratio)

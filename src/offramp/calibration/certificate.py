@@ -60,6 +60,7 @@ def _certificate(problem: Problem, claim: Claim, walked: Walk, declared: int, fa
             "certify": _fold(rows),
         },
         "family": family,
+        **({"without_dear_exits": True} if problem.costs.measured else {}),
         "costs": _costs(problem),
         "declared": declared,
         "returned": walked.rejected,
@@ -88,9 +89,10 @@ def _fold(rows: Outcomes) -> dict[str, Any]:
 def _costs(problem: Problem) -> dict[str, Any]:
     """Return the costs that thinned the chain, so that it can be derived again without another file."""
     costs = problem.costs
+    unit: dict[str, Any] = {"unit": costs.unit} if costs.measured else {}
     if costs.segment is None or costs.head is None:
-        return {"cumulative": costs.cumulative.tolist(), "full": costs.full}
-    return {"segment": costs.segment.tolist(), "head": costs.head.tolist(), "full": costs.full}
+        return unit | {"cumulative": costs.cumulative.tolist(), "full": costs.full}
+    return unit | {"segment": costs.segment.tolist(), "head": costs.head.tolist(), "full": costs.full}
 
 
 def _step(step: Step) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """Method `certified_per_exit`: at every enabled side exit, an accuracy of at least `target` is proved.
 
 One chain is declared on the tune fold, its safety margin falling from 8 to 0 standard errors; the certify fold walks it
-with the intersection–union test, which does not divide the level among the exits.
+with the intersection–union test, which does not divide the level among the exits. Costs play a part only where they are
+times: exits that take more than they save on the tune fold are then left out.
 """
 
 import math
@@ -14,7 +15,7 @@ from offramp.calibration.certificate import prove
 from offramp.calibration.choice import Choice
 from offramp.calibration.problem import Problem
 from offramp.certificates.claims import ExitAccuracyClaim
-from offramp.certificates.families import after, predictors
+from offramp.certificates.families import affordable, after, predictors
 from offramp.logistic import fit_logistic
 from offramp.outcomes import Outcomes
 from offramp.policies import Threshold, Thresholds, leaves
@@ -45,7 +46,8 @@ def declare(problem: Problem, target: float) -> list[Thresholds]:
         return []
     ratio = len(problem.certify.rows) / len(tune)
     candidates = (_candidate(tune, target, margin, ratio, problem.settings.score) for margin in MARGINS)
-    return [c for c in dict.fromkeys(candidates) if c != problem.full]
+    cheaper = (affordable(candidate, tune, problem.costs) for candidate in candidates)
+    return [candidate for candidate in dict.fromkeys(cheaper) if candidate != problem.full]
 
 
 def _candidate(tune: Outcomes, target: float, margin: float, ratio: float, score: str) -> Thresholds:

@@ -8,8 +8,8 @@ from offramp.replay import replay
 def overall(joint: Joint, target: float) -> Choice:
     """Return the cheapest policy found whose accuracy on these samples is at least `target`.
 
-    It costs no more than `shared` at the same target. Infeasible when no policy found reaches the target; the
-    thresholds are then those of the most accurate one (the cheapest of those).
+    It costs no more than the best cutoff that all side exits share at the same target. Infeasible when no policy found
+    reaches the target; the thresholds are then those of the most accurate one (the cheapest of those).
     """
     n = len(joint.outcomes)
 

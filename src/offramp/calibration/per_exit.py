@@ -10,23 +10,46 @@ from numpy.typing import NDArray
 
 from offramp.calibration.choice import Choice
 from offramp.costs import Costs
+from offramp.elimination import Enabled, eliminate
 from offramp.outcomes import Outcomes
-from offramp.policies import Threshold, full_network, leaves, midway
+from offramp.policies import Threshold, Thresholds, full_network, leaves, midway
+from offramp.replay import replay
 
 
-def per_exit(outcomes: Outcomes, costs: Costs, target: float) -> Choice:  # noqa: ARG001 (every calibrator takes costs)
+def per_exit(outcomes: Outcomes, costs: Costs, target: float) -> Choice:
     """Return, exit by exit over the samples that have not left yet, the largest confident group that meets `target`.
 
     The group is a prefix by uncertainty whose accuracy is at least the target, ties together; the threshold lies midway
     to the next uncertainty, or is infinite when everyone leaves. An exit without such a group is disabled. Infeasible
-    when every side exit is; `nearest` is then the best accuracy of any group. `costs` play no part.
+    when every side exit is; `nearest` is then the best accuracy of any group. Costs play no part unless they are times:
+    then exits that take more than they save are disabled too, but for one, and groups chosen anew without them.
     """
+    n_exits = outcomes.n_exits
+    thresholds, best = _groups(outcomes, target, (True,) * n_exits)
+    if not any(threshold is not None for threshold in thresholds[:-1]):
+        reason = f"no group of samples at any side exit has an accuracy of {target:g}; the best has {best:.4f}"
+        if n_exits == 1:
+            reason = "the network has no side exit"
+        return Choice(full_network(n_exits), feasible=False, reason=reason, nearest=float(best))
+    if not costs.measured:
+        return Choice(thresholds)
+
+    def cost_with(enabled: Enabled) -> float:
+        chosen, _ = _groups(outcomes, target, enabled)
+        some = any(threshold is not None for threshold in chosen[:-1])
+        return replay(outcomes, chosen, costs).cost_ratio if some else math.inf
+
+    return Choice(_groups(outcomes, target, eliminate(n_exits, cost_with))[0])
+
+
+def _groups(outcomes: Outcomes, target: float, enabled: Enabled) -> tuple[Thresholds, float]:
+    """Return the thresholds (exits,) of the largest groups at these exits, and the best accuracy of exits without."""
     thresholds: list[Threshold] = []
     best = 0.0
     staying = np.ones(len(outcomes), np.bool_)
     for k in range(outcomes.n_exits - 1):
         values, accuracy = group_accuracies(outcomes.uncertainty[staying, k], outcomes.correct[staying, k])
-        meets = np.flatnonzero(accuracy >= target)
+        meets = np.flatnonzero((accuracy >= target) & enabled[k])
         if len(meets) == 0:
             best = max(best, accuracy.max(initial=0.0))
             thresholds.append(None)
@@ -35,12 +58,7 @@ def per_exit(outcomes: Outcomes, costs: Costs, target: float) -> Choice:  # noqa
         threshold = midway(values[last], values[last + 1]) if last + 1 < len(values) else math.inf
         thresholds.append(threshold)
         staying &= ~leaves(outcomes.uncertainty[:, k], threshold)
-    if all(threshold is None for threshold in thresholds):
-        reason = f"no group of samples at any side exit has an accuracy of {target:g}; the best has {best:.4f}"
-        if outcomes.n_exits == 1:
-            reason = "the network has no side exit"
-        return Choice(full_network(outcomes.n_exits), feasible=False, reason=reason, nearest=float(best))
-    return Choice((*thresholds, math.inf))
+    return (*thresholds, math.inf), best
 
 
 def group_accuracies(

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from offramp.calibration.choice import Choice
 from offramp.costs import Costs
+from offramp.elimination import Enabled, eliminate, masked
 from offramp.outcomes import Outcomes
-from offramp.policies import full_network, midway
+from offramp.policies import Thresholds, full_network, midway
 from offramp.replay import replay
 
 Floats = NDArray[np.float64]
@@ -34,36 +35,58 @@ def shared(outcomes: Outcomes, costs: Costs, target: float) -> Choice:
 
     The full network, all side exits disabled, is a candidate too: a cutoff at which hardly anyone leaves costs more.
     Infeasible when nothing reaches the target; the thresholds are then the most accurate ones (the cheapest of those).
+    Where costs are times, the cutoff is that of the exits which take less than they save.
     """
-    curve = cutoff_curve(outcomes, costs)
+    every: Enabled = (True,) * outcomes.n_exits
+
+    def cost_with(enabled: Enabled) -> float:
+        found = _best(outcomes, costs, target, enabled)
+        return found.mean_cost if found.accuracy >= target else math.inf
+
+    found = _best(outcomes, costs, target, eliminate(outcomes.n_exits, cost_with) if costs.measured else every)
+    if found.accuracy >= target:
+        return Choice(found.thresholds)
+    reason = (
+        f"no shared cutoff reaches an accuracy of {target:g} on validation; "
+        f"the most accurate reaches {found.accuracy:.4f}"
+    )
+    return Choice(found.thresholds, feasible=False, reason=reason, nearest=found.accuracy)
+
+
+@dataclass(frozen=True)
+class _Found:
+    thresholds: Thresholds
+    accuracy: float
+    mean_cost: float
+
+
+def _best(outcomes: Outcomes, costs: Costs, target: float, enabled: Enabled) -> _Found:
+    """Return the cheapest cutoff at these exits that meets the target, else the most accurate one."""
+    curve = cutoff_curve(outcomes, costs, enabled)
     full = full_network(outcomes.n_exits)
     full_replay = replay(outcomes, full, costs)
     accuracy = np.append(curve.accuracy, full_replay.accuracy)
     mean_cost = np.append(curve.mean_cost, full_replay.mean_cost)
     meets = np.flatnonzero(accuracy >= target)
-    feasible = len(meets) > 0
-    candidates = meets if feasible else np.flatnonzero(accuracy == accuracy.max())
+    candidates = meets if len(meets) else np.flatnonzero(accuracy == accuracy.max())
     best = candidates[np.lexsort((-accuracy[candidates], mean_cost[candidates]))[0]]
-    thresholds = full if best == len(curve.changes) else (_cutoff(curve, best),) * (outcomes.n_exits - 1) + (math.inf,)
-    if feasible:
-        return Choice(thresholds)
-    nearest = float(accuracy[best])
-    reason = (
-        f"no shared cutoff reaches an accuracy of {target:g} on validation; the most accurate reaches {nearest:.4f}"
-    )
-    return Choice(thresholds, feasible=False, reason=reason, nearest=nearest)
+    if best == len(curve.changes):
+        return _Found(full, float(accuracy[best]), float(mean_cost[best]))
+    thresholds = masked((_cutoff(curve, best),) * (outcomes.n_exits - 1) + (math.inf,), enabled)
+    return _Found(thresholds, float(accuracy[best]), float(mean_cost[best]))
 
 
-def cutoff_curve(outcomes: Outcomes, costs: Costs) -> CutoffCurve:
-    """Return accuracy and mean cost for every cutoff at which somebody leaves early, all side exits enabled."""
-    cost_at = costs.at_exits([True] * outcomes.n_exits)
-    lowest_before = np.minimum.accumulate(outcomes.uncertainty, axis=1)
+def cutoff_curve(outcomes: Outcomes, costs: Costs, enabled: Enabled | None = None) -> CutoffCurve:
+    """Return accuracy and mean cost for every cutoff at which somebody leaves early; default: every side exit is on."""
+    on = np.ones(outcomes.n_exits, np.bool_) if enabled is None else np.array(enabled)
+    cost_at = costs.at_exits(on.tolist())
+    lowest_before = np.minimum.accumulate(np.where(on, outcomes.uncertainty, math.inf), axis=1)
     correct = outcomes.correct[:, -1].astype(np.int64)  # of the exit that a lower cutoff leads to
     cost = np.full(len(outcomes), cost_at[-1])
     at: list[Floats] = [np.empty(0)]
     correct_steps: list[NDArray[np.int64]] = [np.empty(0, np.int64)]
     cost_steps: list[Floats] = [np.empty(0)]
-    for k in reversed(range(outcomes.n_exits - 1)):
+    for k in reversed(np.flatnonzero(on[:-1])):
         value = outcomes.uncertainty[:, k]
         moves = value < lowest_before[:, k - 1] if k else np.ones(len(outcomes), np.bool_)
         at.append(value[moves])

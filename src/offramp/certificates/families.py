@@ -1,7 +1,8 @@
 """Families of policies with one degree of freedom, from safe to cheap: the order in which certificates walk.
 
 Both need no labels and see the tune fold alone. A chain starts after the full network; every further candidate costs at
-least `STEP` less on the tune fold than the one before.
+least `STEP` less on the tune fold than the one before. Where costs are times, a candidate leaves out exits that take
+longer on that fold than they save.
 """
 
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from scipy.special import expit, log_expit
 
 from offramp.costs import Costs
+from offramp.elimination import without_dear_exits
 from offramp.folds import Tune
 from offramp.logistic import fit_logistic
 from offramp.outcomes import Outcomes
@@ -31,7 +33,7 @@ class Candidate:
     """One policy of a chain and its mean cost on the tune fold, a fraction of the full network's."""
 
     thresholds: Thresholds
-    tune_mac_ratio: float
+    tune_cost_ratio: float
 
 
 def equal_change(tune: Tune, costs: Costs, score: str) -> list[Candidate]:
@@ -121,13 +123,19 @@ def _geometric_thresholds(uncertainty: Floats, ratio: float) -> Thresholds:
     return (*thresholds, inf)
 
 
+def affordable(thresholds: Thresholds, rows: Outcomes, costs: Costs) -> Thresholds:
+    """Return the candidate, where costs are times without exits that cost more on these rows than they save."""
+    return without_dear_exits(thresholds, rows.uncertainty, costs) if costs.measured else thresholds
+
+
 def _thin(family: Iterator[Thresholds], rows: Outcomes, costs: Costs) -> list[Candidate]:
     """Keep what costs at least STEP less on these rows than the candidate before, the full network the first."""
     chain: list[Candidate] = []
     cheapest = 1.0
-    for thresholds in family:
-        mac_ratio = replay(rows, thresholds, costs).mac_ratio
-        if mac_ratio <= cheapest - STEP:
-            chain.append(Candidate(thresholds, mac_ratio))
-            cheapest = mac_ratio
+    for candidate in family:
+        thresholds = affordable(candidate, rows, costs)
+        ratio = replay(rows, thresholds, costs).cost_ratio
+        if ratio <= cheapest - STEP:
+            chain.append(Candidate(thresholds, ratio))
+            cheapest = ratio
     return chain

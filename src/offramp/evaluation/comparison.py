@@ -27,7 +27,7 @@ class Comparison:
         return paired_row(*_changed(self.full.correct, self.policy.correct), len(self.policy.taken))
 
     def bootstrap(self) -> tuple[Row, Row]:
-        """Return intervals of loss and mac_ratio, and how both differ from the selected policy's, with intervals.
+        """Return intervals of loss and cost ratio, and how both differ from the selected policy's, with intervals.
 
         All from the same resamples: a cell is where a sample leaves and what it loses under either policy.
         """
@@ -41,14 +41,15 @@ class Comparison:
         counts = joint[cells]
         means = values.T @ counts / counts.sum()
         loss, ratio, more_loss, more_cost = bootstrap_means(values, counts).tolist()
+        name = self.policy.ratio
         own = {
             "loss_bootstrap_low": loss[0],
             "loss_bootstrap_high": loss[1],
-            "mac_ratio_low": ratio[0],
-            "mac_ratio_high": ratio[1],
+            f"{name}_low": ratio[0],
+            f"{name}_high": ratio[1],
         }
         against = {"loss": float(means[2]), "loss_low": more_loss[0], "loss_high": more_loss[1]}
-        against |= {"mac_ratio": float(means[3]), "mac_ratio_low": more_cost[0], "mac_ratio_high": more_cost[1]}
+        against |= {name: float(means[3]), f"{name}_low": more_cost[0], f"{name}_high": more_cost[1]}
         return own, against
 
     def classes(self, label: Ints, names: list[str]) -> list[Row]:
@@ -69,7 +70,7 @@ class Comparison:
             row: Row = {"class": names[c], "samples": total}
             row |= {"full_accuracy": int(was_right[c]) / total, "accuracy": int(is_right[c]) / total}
             row |= paired_row(lost, lost - int(was_right[c] - is_right[c]), total, level)
-            rows.append(row | {"mac_ratio": float(cost[c] / total / self.policy.full_cost)})
+            rows.append(row | {self.policy.ratio: float(cost[c] / total / self.policy.full_cost)})
         return rows
 
     def _cells(self, result: Replay) -> Ints:
@@ -94,7 +95,7 @@ def _changed(full: NDArray[np.bool_], policy: NDArray[np.bool_]) -> tuple[int, i
 
 
 def _values(result: Replay) -> Floats:
-    """Return what a sample of each cell adds to loss and mac_ratio, (cells, 2)."""
+    """Return what a sample of each cell adds to loss and cost ratio, (cells, 2)."""
     n_exits = len(result.cost_at_exits)
     loss = np.tile(np.arange(ANSWERS) - 1.0, n_exits)
     return np.stack([loss, np.repeat(result.cost_at_exits / result.full_cost, ANSWERS)], axis=1)

@@ -8,8 +8,8 @@ from offramp.cache.reading import open_cache
 from offramp.costs import Costs
 from offramp.errors import InputError
 from offramp.evaluation.comparison import Comparison, worst_class
-from offramp.evaluation.promises import AT_MOST, MEASURES, confidence, in_sample, keeps, lowest_exit
-from offramp.evaluation.tables import MEGA, Row, accuracy_of, baselines, cost_of, exit_table, full_replay
+from offramp.evaluation.promises import AT_MOST, MEASURES, confidence, in_sample, keeps, lowest_exit, measure_of
+from offramp.evaluation.tables import Row, accuracy_of, baselines, cost_of, exit_table, full_replay, mean_cost
 from offramp.files import write_csv, write_json
 from offramp.outcomes import Outcomes, read_outcomes
 from offramp.policies import Policies, Policy
@@ -20,6 +20,7 @@ ACCURACY = ["accuracy", "accuracy_low", "accuracy_high"]
 LOSS = ["loss", "loss_low", "loss_high"]
 FIGURES = [*ACCURACY, *LOSS, "loss_bootstrap_low", "loss_bootstrap_high"]
 FIGURES += ["mmacs", "mac_ratio", "mac_ratio_low", "mac_ratio_high", "speedup"]
+FIGURES += ["ms", "latency_ratio", "latency_ratio_low", "latency_ratio_high"]
 TRADEOFF_COLUMNS = [*KEY, "exit", *ACCURACY, *LOSS, "mac_ratio", "mmacs", "speedup", "feasible", "selected"]
 EXIT_COLUMNS = [*KEY, "exit", "samples", "share", *ACCURACY, "mmacs"]
 CLASS_COLUMNS = [*KEY, "class", "samples", "full_accuracy", "accuracy", *LOSS, "mac_ratio"]
@@ -31,6 +32,7 @@ WORDS = {
     "exit_accuracy": "lowest one at a side exit",
     "loss": "loss against full network",
     "mac_ratio": "share of MACs",
+    "latency_ratio": "share of time, modelled",
 }
 
 
@@ -67,24 +69,31 @@ def read_test(path: Path, content: Policies, costs: Costs) -> Outcomes:
 
 
 def measure(content: Policies, outcomes: Outcomes, costs: Costs) -> Report:
-    """Replay every policy, method by method and target by target; `costs` are those of the costs file."""
-    costs = content.scoring.costs(costs)
-    full, selected = full_replay(outcomes, costs), replay(outcomes, content.selected.thresholds, costs)
-    report = Report({"full": {"accuracy": full.accuracy, "mmacs": full.mean_cost / MEGA}}, selected)
+    """Replay every policy, method by method and target by target; `costs` are those of the costs file.
+
+    Where those are MACs and the policies were chosen for time, each also has the `latency_ratio` that their times give.
+    Where `costs` are times, these are used for everything.
+    """
+    tables = [content.scoring.costs(costs)]
+    if content.costs is not None and not costs.measured:
+        tables.append(content.scoring.costs(content.costs))
+    full = [full_replay(outcomes, table) for table in tables]
+    selected = [replay(outcomes, content.selected.thresholds, table) for table in tables]
+    report = Report({"full": {"accuracy": full[0].accuracy, **mean_cost(full[0])}}, selected[0])
     for policy in content.policies:
         chosen = policy is content.selected
-        result = selected if chosen else replay(outcomes, policy.thresholds, costs)
-        comparison = Comparison(result, full, selected)
-        classes = comparison.classes(outcomes.label, outcomes.class_names)
-        entry = _entry(policy, comparison, classes, content.exits, chosen)
+        results = selected if chosen else [replay(outcomes, policy.thresholds, table) for table in tables]
+        compared = [Comparison(*replays) for replays in zip(results, full, selected, strict=True)]
+        classes = compared[0].classes(outcomes.label, outcomes.class_names)
+        entry = _entry(policy, compared, classes, content)
         report.evaluation.setdefault(policy.method, {})[f"{policy.target:g}"] = entry
         key = {"method": policy.method, "target": policy.target}
         point = {name: entry[name] for name in TRADEOFF_COLUMNS if name in entry}
         report.tradeoff.append(key | point | {"selected": chosen})
-        report.exits += [key | row for row in exit_table(result, content.exits)]
+        report.exits += [key | row for row in exit_table(results[0], content.exits)]
         report.classes += [key | row for row in classes]
-        report.guarantees += [key | row for row in _guarantees(policy, entry)]
-    report.tradeoff += baselines(outcomes, costs)
+        report.guarantees += [key | row for row in _guarantees(policy, entry, measure_of(policy, content))]
+    report.tradeoff += baselines(outcomes, tables[0])
     return report
 
 
@@ -119,27 +128,34 @@ def write_guarantees(path: Path, report: Report) -> None:
     write_csv(path, GUARANTEE_COLUMNS, report.guarantees)
 
 
-def _entry(policy: Policy, comparison: Comparison, classes: list[Row], exits: list[str], selected: bool) -> Row:
-    result = comparison.policy
-    intervals, against = comparison.bootstrap()
+def _entry(policy: Policy, compared: list[Comparison], classes: list[Row], content: Policies) -> Row:
+    """Return one policy's entry; all but the cost ratios of further tables comes from the first comparison."""
+    result = compared[0].policy
+    intervals, against = compared[0].bootstrap()
     values = accuracy_of(int(result.correct.sum()), len(result.taken))
-    values |= comparison.loss() | cost_of(result) | intervals
+    values |= compared[0].loss() | cost_of(result) | intervals
+    for other in compared[1:]:
+        more, _ = other.bootstrap()
+        values |= {other.policy.ratio: other.policy.cost_ratio}
+        values |= {key: value for key, value in more.items() if key.startswith(other.policy.ratio)}
+    promised = measure_of(policy, content)
     entry: Row = {key: values[key] for key in FIGURES if key in values}
-    if MEASURES[policy.method] == "exit_accuracy":
-        entry |= lowest_exit(result, exits)
-    entry |= {"feasible": policy.feasible, "meets_target": keeps(policy, entry.get(MEASURES[policy.method]))}
+    if promised == "exit_accuracy":
+        entry |= lowest_exit(result, content.exits)
+    entry["feasible"] = policy.feasible
+    if promised in entry or promised == "exit_accuracy":  # MACs that were promised are not known from times
+        entry["meets_target"] = keeps(policy, entry.get(promised))
     entry |= in_sample(policy)
     sure = confidence(policy)
     if sure is not None:
-        entry |= {f"certified_{MEASURES[policy.method]}": policy.target, "certified_confidence": sure}
+        entry |= {f"certified_{promised}": policy.target, "certified_confidence": sure}
     entry |= worst_class(classes)
-    entry |= {} if selected else {"against_selected": against}
-    return entry | {"exits": result.exits(exits)}
+    entry |= {} if policy is content.selected else {"against_selected": against}
+    return entry | {"exits": result.exits(content.exits)}
 
 
-def _guarantees(policy: Policy, entry: Row) -> list[Row]:
+def _guarantees(policy: Policy, entry: Row, measure: str) -> list[Row]:
     """Return the three figures of the promised measure, as far as they exist; `keeps` compares each with the target."""
-    measure = MEASURES[policy.method]
     rows: list[Row] = []
     for figure, key in (
         ("in_sample", f"validation_{measure}"),

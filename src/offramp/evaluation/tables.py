@@ -1,13 +1,14 @@
 """Rows of the tables: exits, baselines, difficulty. Accuracies have Wilson's interval."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from offramp.costs import Costs
+from offramp.costs import MACS, Costs
 from offramp.files import write_csv
 from offramp.intervals import wilson
 from offramp.outcomes import Outcomes
@@ -26,20 +27,28 @@ def accuracy_of(correct: int, total: int) -> Row:
 
 
 def cost_of(result: Replay) -> Row:
-    """Return mean cost in million MACs and as a fraction; no speedup where somebody's costs are 0."""
-    row = {"mmacs": result.mean_cost / MEGA, "mac_ratio": result.mac_ratio}
-    return row | ({"speedup": 1 / result.mac_ratio} if result.mac_ratio > 0 else {})
+    """Return mean cost in million MACs or ms and as a fraction; a speedup, of MACs alone, unless costs are 0."""
+    row = mean_cost(result) | {result.ratio: result.cost_ratio}
+    return row | ({"speedup": 1 / result.cost_ratio} if result.unit == MACS and result.cost_ratio > 0 else {})
+
+
+def mean_cost(result: Replay) -> Row:
+    return _in_unit(result.mean_cost, result)
+
+
+def _in_unit(cost: float, result: Replay) -> Row:
+    return {"mmacs": cost / MEGA} if result.unit == MACS else {result.unit: cost}
 
 
 def exit_table(result: Replay, exits: list[str]) -> list[Row]:
-    """Return one row per exit, without accuracy and interval where nobody left; `mmacs` is one sample's cost."""
+    """Return one row per exit, without accuracy and interval where nobody left; `mmacs` (`ms`) is one sample's cost."""
     rows = []
     for k, name in enumerate(exits):
         samples, correct = int(result.samples_at_exits[k]), int(result.correct_at_exits[k])
         row: Row = {"exit": name, "samples": samples, "share": samples / len(result.taken)}
         if samples:
             row |= accuracy_of(correct, samples)
-        rows.append(row | {"mmacs": float(result.cost_at_exits[k] / MEGA)})
+        rows.append(row | _in_unit(float(result.cost_at_exits[k]), result))
     return rows
 
 
@@ -53,7 +62,7 @@ def baselines(outcomes: Outcomes, costs: Costs) -> Iterator[Row]:
     full = full_replay(outcomes, costs)
     yield {"method": "full", **accuracy_of(int(full.correct.sum()), n), **cost_of(full)}
     for k, name in enumerate(outcomes.exits):
-        static = Replay(np.full(n, k), outcomes.correct[:, k], costs.static(), costs.full)
+        static = Replay(np.full(n, k), outcomes.correct[:, k], costs.static(), costs.full, costs.unit)
         yield {"method": "static", "exit": name, **accuracy_of(int(static.correct.sum()), n), **cost_of(static)}
     oracle = _oracle(outcomes, costs)
     yield {"method": "oracle", **accuracy_of(int(oracle.correct.sum()), n), **cost_of(oracle)}
@@ -63,7 +72,7 @@ def _oracle(outcomes: Outcomes, costs: Costs) -> Replay:
     """Leave at the first exit that is right, knowing the label; pay every head on the way."""
     first_correct = np.where(outcomes.correct.any(axis=1), outcomes.correct.argmax(axis=1), outcomes.n_exits - 1)
     correct = outcomes.correct[np.arange(len(outcomes)), first_correct]
-    return Replay(first_correct, correct, costs.at_exits([True] * outcomes.n_exits), costs.full)
+    return Replay(first_correct, correct, costs.at_exits([True] * outcomes.n_exits), costs.full, costs.unit)
 
 
 def write_difficulty(path: Path, taken: Replay, exits: list[str], difficulty: NDArray[np.floating] | None) -> None:
@@ -81,7 +90,7 @@ def _difficulty_rows(taken: Replay, exits: list[str], difficulty: NDArray[np.flo
         in_bin = bins == number
         if not in_bin.any():
             continue
-        part = Replay(taken.taken[in_bin], taken.correct[in_bin], taken.cost_at_exits, taken.full_cost)
+        part = replace(taken, taken=taken.taken[in_bin], correct=taken.correct[in_bin])
         for row in exit_table(part, exits):
             low, high = round(float(edges[number]), 6), round(float(edges[number + 1]), 6)
             yield {"difficulty_low": low, "difficulty_high": high} | {

@@ -5,9 +5,11 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from offramp.costs import ENGINES, LatencyRow
 from offramp.errors import InputError
 from offramp.params.reading import (
     PARAMS_FILE,
+    PositiveInt,
     Section,
     Seed,
     StageParams,
@@ -39,6 +41,7 @@ Open = Annotated[float, Field(gt=0, lt=1), must_be("a number between 0 and 1")]
 Method = Literal[
     "per_exit", "shared", "overall", "certified", "budget", "certified_overall", "certified_per_exit", "conformal"
 ]
+Engine = Literal["onnx", "onnx_int8", "torch"]
 Score = Literal["entropy", "least_confidence", "margin", "energy", "change"]
 Fractions = Annotated[
     list[Fraction],
@@ -59,6 +62,17 @@ class Uncertainty(Section):
 
     score: Annotated[Score, one_of(*SCORES)] = "entropy"
     temperature: Annotated[Literal["none", "per_exit"], one_of("none", "per_exit")] = "none"
+
+
+class Latency(Section):
+    """`calibrate.latency`: which row of latency.json is minimised where costs are times."""
+
+    engine: Annotated[Engine, one_of(*ENGINES)] = "onnx"
+    batch_size: PositiveInt = 1
+
+    @property
+    def row(self) -> LatencyRow:
+        return LatencyRow(self.engine, self.batch_size)
 
 
 class Select(Section):
@@ -88,7 +102,23 @@ class Calibrate(Section):
     family: Annotated[Literal["equal_change", "geometric"], one_of("equal_change", "geometric")] = "equal_change"
     test: Annotated[Literal["score", "difference"], one_of("score", "difference")] = "score"
     conformal: Annotated[Literal["mean", "running_max"], one_of("mean", "running_max")] = "mean"
+    cost: Annotated[Literal["costs", "latency"], one_of("costs", "latency")] = "costs"
+    latency: Latency = Latency()
     select: Select = Select()
+
+    @model_validator(mode="after")
+    def _targets_have_names(self) -> Self:
+        """Refuse two targets that print alike: a policy is called after its target."""
+        for key in dict.fromkeys(TARGETS_OF.values()):
+            named: dict[str, float] = {}
+            for target in getattr(self, key):
+                other = named.setdefault(f"{target:g}", target)
+                if other != target:
+                    raise ValueError(
+                        f"calibrate.{key} must be numbers that differ in their first six digits, after which policies "
+                        f"are named; got {other!r} and {target!r}, both {target:g}"
+                    )
+        return self
 
     @model_validator(mode="after")
     def _select_is_listed(self) -> Self:

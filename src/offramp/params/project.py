@@ -5,9 +5,11 @@ from typing import Self
 
 from pydantic import model_validator
 
+from offramp.params.benchmark import Benchmark, require_known
 from offramp.params.calibration import Calibrate, Uncertainty
 from offramp.params.compute import Compute
 from offramp.params.data import ClutteredDigits, Data, Datasets
+from offramp.params.latency import LatencyParams
 from offramp.params.logits import Logits
 from offramp.params.networks import BranchyNet, Model, Models
 from offramp.params.reading import PARAMS_FILE, Section, Seed, read_yaml, unknown_name, validate
@@ -29,6 +31,8 @@ class Project(Section):
     uncertainty: Uncertainty = Uncertainty()
     calibrate: Calibrate = Calibrate()
     sweep: Sweep = Sweep()
+    latency: LatencyParams = LatencyParams()
+    benchmark: Benchmark = Benchmark()
 
     @model_validator(mode="after")
     def _names_exist(self) -> Self:
@@ -36,6 +40,13 @@ class Project(Section):
             raise unknown_name(self.datasets, self.data.name, "data.name", "datasets")
         if self.model.name not in self.models:
             raise unknown_name(self.models, self.model.name, "model.name", "models")
+        return self
+
+    @model_validator(mode="after")
+    def _benchmarked_policies_exist(self) -> Self:
+        chosen = self.calibrate
+        calibrated = [f"{method}@{target:g}" for method in chosen.methods for target in chosen.targets_of(method)]
+        require_known(self.benchmark.policies, calibrated)
         return self
 
     @property

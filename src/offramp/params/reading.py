@@ -91,10 +91,18 @@ def no_repeats(values: Sequence[Any]) -> Sequence[Any]:
     return values
 
 
+def parse_yaml(text: str) -> Any:
+    """Return the value that a YAML text stands for. Raises yaml.YAMLError where it is none."""
+    try:
+        return yaml.load(text, Loader=_YamlLoader)  # noqa: S506 (a SafeLoader)
+    except RecursionError:
+        raise yaml.YAMLError("it is nested too deeply") from None
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
     """Return a YAML file's mapping. Raises InputError where the file is missing, malformed or not a mapping."""
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_YamlLoader)  # noqa: S506 (a SafeLoader)
+        content = parse_yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"there is no {path} here ({Path.cwd()}); run from the folder that holds it") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -128,7 +136,10 @@ def override(raw: dict[str, Any], key: str, value: Any) -> None:
 
 def _describe(problem: Any) -> str:
     key = ".".join(str(part) for part in problem["loc"])
-    given = repr(problem["input"])
+    try:
+        given = repr(problem["input"])
+    except RecursionError:
+        given = "something nested too deeply"
     given = given if len(given) <= 80 else given[:77] + "..."
     match problem["type"]:
         case "missing":

@@ -12,12 +12,12 @@ from tqdm import tqdm
 from offramp.cache.reading import UNKNOWN, LogitCache
 from offramp.recheck.certificate import Evidence, deal, examine, without_certificate
 from offramp.recheck.fits import change_error, temperature
-from offramp.recheck.fresh import recheck_fresh
+from offramp.recheck.fresh import MissingLabelsError, recheck_fresh
 from offramp.recheck.report import Finding, FreshReport, Report, same
 from offramp.recheck.rows import fit_rows, open_for, read_table
 from offramp.recheck.schema import Folds, PoliciesFile, read_costs_file, read_policies_file
 
-__all__ = ["Finding", "FreshReport", "Report", "recheck", "recheck_fresh"]
+__all__ = ["Finding", "FreshReport", "MissingLabelsError", "Report", "recheck", "recheck_fresh"]
 
 WEIGHTS = 1e-5  # by which weights of the score `change` may differ from a new fit, predictors standardised
 
@@ -29,7 +29,7 @@ def recheck(policies_path: Path, val_path: Path, costs_path: Path | None = None)
     """
     file = read_policies_file(policies_path)
     cache = open_for(val_path, file)
-    costs = None if costs_path is None else read_costs_file(costs_path)
+    costs = None if costs_path is None else read_costs_file(costs_path, file.cost)
     folds = next((entry.certificate.folds for entry in file.policies if entry.certificate is not None), None)
     if folds is None:
         return Report([without_certificate(entry) for entry in file.policies])

@@ -130,7 +130,18 @@ def _same_terms(certificate: Certificate, evidence: Evidence) -> Iterator[Findin
 
 def _costs(certificate: Certificate, evidence: Evidence) -> Iterator[Finding]:
     """Confirm that costs add up and, where a costs file was given, that they are its costs."""
-    stated = certificate.costs
+    stated, times = certificate.costs, evidence.file.cost
+    unit, own_unit = stated.unit or "macs", "macs" if times is None else "ms"
+    yield Finding(unit == own_unit, f"its costs are in {unit}, those of the file in {own_unit}")
+    yield Finding(
+        certificate.without_dear_exits == (times is not None),
+        "candidates leave out the exits that cost more than they save just where costs are times",
+    )
+    if times is not None:
+        yield Finding(
+            _same_costs(stated, times.stated()),
+            f"its costs ({_sum(stated)}) and those under cost ({_sum(times.stated())})",
+        )
     if stated.segment is not None and stated.head is not None:
         total = sum(stated.segment) + stated.head[-1]
         yield Finding(
@@ -181,7 +192,8 @@ def _chain(entry: Entry, certificate: Certificate, evidence: Evidence) -> list[T
     if tune.n_exits == 1:
         chain: list[Thresholds] = []
     elif entry.method == PER_EXIT:
-        return accuracy_margin(tune, len(evidence.certify), score, entry.target)
+        costs = certificate.costs
+        return accuracy_margin(tune, len(evidence.certify), score, entry.target, costs, score == "change")
     else:
         key = f"{certificate.family} {certificate.costs!r}"
         if key not in evidence.chains:

@@ -20,6 +20,7 @@ Ints = NDArray[np.int64]
 Threshold = float | None
 Thresholds = tuple[Threshold, ...]
 THINNING = 0.004  # of the full network's cost: a candidate saves so much more on the tune fold than the one before
+EQUAL = 1e-9  # relative: costs that differ by less do not differ
 LEVELS = np.linspace(0, 0.97, 400)  # quantiles of all estimates that equal_change tries
 RATIOS = np.geomspace(30, 0.05, 300)
 MARGINS = [round(8 - step / 10, 1) for step in range(81)]  # standard errors
@@ -36,7 +37,7 @@ def leave_at(uncertainty: Floats, thresholds: Thresholds) -> Ints:
     return taken
 
 
-def mac_ratio(taken: Ints, thresholds: Thresholds, costs: StatedCosts, every_head: bool) -> float:
+def cost_ratio(taken: Ints, thresholds: Thresholds, costs: StatedCosts, every_head: bool) -> float:
     """Return the mean cost of samples that leave at `taken`, as a fraction of the full network's."""
     paid = np.array(cost_at_exits(thresholds, costs, every_head))
     counts = np.bincount(taken, minlength=len(paid))
@@ -101,15 +102,38 @@ FAMILIES = {"equal_change": equal_change, "geometric": geometric}
 def thinned(candidates: Iterable[Thresholds], tune: Table, costs: StatedCosts, every_head: bool) -> list[Thresholds]:
     """Return those that cost at least THINNING less on the tune fold than the one before; the full network costs 1."""
     kept, cheapest = [], 1.0
-    for thresholds in candidates:
-        ratio = mac_ratio(leave_at(tune.uncertainty, thresholds), thresholds, costs, every_head)
+    for candidate in candidates:
+        thresholds = worthwhile(candidate, tune, costs, every_head)
+        ratio = cost_ratio(leave_at(tune.uncertainty, thresholds), thresholds, costs, every_head)
         if ratio <= cheapest - THINNING:
             kept.append(thresholds)
             cheapest = ratio
     return kept
 
 
-def accuracy_margin(tune: Table, n_certify: int, score: str, target: float) -> list[Thresholds]:
+def worthwhile(thresholds: Thresholds, tune: Table, costs: StatedCosts, every_head: bool) -> Thresholds:
+    """Return the thresholds, for times without the side exits that take longer on the tune fold than they save.
+
+    One exit at a time is given up, that which saves most, the first of equals, as long as one saves anything.
+    """
+    if costs.unit != "ms":
+        return thresholds
+    paid = cost_ratio(leave_at(tune.uncertainty, thresholds), thresholds, costs, every_head)
+    while True:
+        cheaper: list[tuple[float, Thresholds]] = []
+        for k, threshold in enumerate(thresholds[:-1]):
+            if threshold is not None:
+                fewer = (*thresholds[:k], None, *thresholds[k + 1 :])
+                cheaper.append((cost_ratio(leave_at(tune.uncertainty, fewer), fewer, costs, every_head), fewer))
+        lowest = min((ratio for ratio, _ in cheaper), default=math.inf)
+        if not lowest < paid * (1 - EQUAL):
+            return thresholds
+        paid, thresholds = next(option for option in cheaper if option[0] * (1 - EQUAL) <= lowest)
+
+
+def accuracy_margin(
+    tune: Table, n_certify: int, score: str, target: float, costs: StatedCosts, every_head: bool
+) -> list[Thresholds]:
     """Return the chain of certified_per_exit: the safety margin falls; each candidate once, those with a side exit."""
     chain: list[Thresholds] = []
     known: dict[tuple[int, bytes], tuple[Floats, Floats]] = {}
@@ -127,7 +151,7 @@ def accuracy_margin(tune: Table, n_certify: int, score: str, target: float) -> l
             thresholds.append(threshold)
             if threshold is not None:
                 here &= ~(tune.uncertainty[:, k] <= threshold)
-        candidate = (*thresholds, math.inf)
+        candidate = worthwhile((*thresholds, math.inf), tune, costs, every_head)
         if candidate not in chain and candidate != full_network(tune.n_exits):
             chain.append(candidate)
     return chain

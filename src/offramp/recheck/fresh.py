@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 from scipy.stats import binom
 
@@ -19,14 +20,27 @@ from offramp.recheck.rows import Table, open_for, read_table, repeated
 from offramp.recheck.schema import Certificate, Entry, finite, read_policies_file
 from offramp.recheck.statistics import paired_p_value
 
+SHOWN = 5  # ids that a message names
 GAMMA = 1e-3  # of the test in the other direction, or a hundredth of delta if that is less
+
+
+class MissingLabelsError(InputError):
+    """Rows without the label that a test needs: all their ids, ascending, are `samples`."""
+
+    def __init__(self, path: Path, samples: list[int]) -> None:
+        first = ", ".join(map(str, samples[:SHOWN])) + (", …" if len(samples) > SHOWN else "")
+        super().__init__(
+            f"{path}: {len(samples)} rows that this test needs a label of have none: sample {first}; "
+            "write their labels into its column 'label' and try again"
+        )
+        self.samples = samples
 
 
 def recheck_fresh(policies_path: Path, fresh_path: Path, val_path: Path | None = None) -> FreshReport:
     """Return what the rows at `fresh_path` say about the selected policy's claim.
 
     Raises InputError, besides for unreadable files, where rows also stand in the validation cache (same id, equal
-    logits) and where labels are missing that the test needs.
+    logits), and MissingLabelsError where the test needs labels that are not there.
     """
     file = read_policies_file(policies_path)
     cache = open_for(fresh_path, file)
@@ -113,7 +127,7 @@ def _loss(rows: Table, thresholds: Thresholds) -> float:
     return (int(rows.correct[:, -1].sum()) - int(right.sum())) / len(rows)
 
 
-def _require_labels(needed: np.ndarray[tuple[int, ...], np.dtype[np.bool_]], rows: Table, path: Path) -> None:
-    missing = int((needed & ~rows.labelled).sum())
+def _require_labels(needed: NDArray[np.bool_], rows: Table, path: Path) -> None:
+    missing = np.sort(rows.sample[needed & ~rows.labelled]).tolist()
     if missing:
-        raise InputError(f"{path}: {missing} rows that this test needs a label of have none; label them and try again")
+        raise MissingLabelsError(path, missing)

@@ -57,8 +57,12 @@ class Folds(Strict):
 
 
 class StatedCosts(Strict):
-    """Costs of segments and heads, or what a sample pays up to each exit; `full`: the network without side exits."""
+    """Costs of segments and heads, or what a sample pays up to each exit; `full`: the network without side exits.
 
+    In MACs, or in ms where `unit` says so.
+    """
+
+    unit: Literal["ms"] | None = None
     full: FullCost
     segment: list[Cost] | None = None
     head: list[Cost] | None = None
@@ -84,6 +88,7 @@ class Certificate(Strict):
     labels_used: Count
     folds: Folds
     family: str
+    without_dear_exits: bool = False
     costs: StatedCosts
     declared: Count
     returned: Count
@@ -112,11 +117,61 @@ class ChangeWeights(Strict):
     intercept: Number
 
 
+class CostsRow(Strict):
+    segment: Cost | None = None
+    head: Cost | None = None
+    cumulative: Cost | None = None
+
+
+class CostsFile(Strict):
+    """A table of costs; `full` may be missing where every exit has segment and head."""
+
+    unit: Literal["macs", "ms"]
+    exits: Annotated[dict[str, CostsRow], Field(min_length=1)]
+    full: FullCost | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        names = {f"exit_{number}" for number in range(1, len(self.exits) + 1)}
+        if set(self.exits) != names:
+            raise ValueError("exits must be exit_1 … exit_E")
+        rows = self.exits.values()
+        parts = all(row.segment is not None and row.head is not None for row in rows)
+        if not parts and (self.full is None or any(row.cumulative is None for row in rows)):
+            raise ValueError("every exit needs segment and head, or every exit cumulative and the table full")
+        return self
+
+    def stated(self) -> StatedCosts:
+        """Return these costs as a certificate would state them."""
+        rows = [self.exits[f"exit_{number}"] for number in range(1, len(self.exits) + 1)]
+        segment = [row.segment for row in rows if row.segment is not None]
+        head = [row.head for row in rows if row.head is not None]
+        unit: Literal["ms"] | None = "ms" if self.unit == "ms" else None
+        if len(segment) == len(head) == len(rows):
+            return StatedCosts(unit=unit, full=sum(segment) + head[-1], segment=segment, head=head)
+        assert self.full is not None, "a table has parts or full"
+        cumulative = [row.cumulative for row in rows if row.cumulative is not None]
+        return StatedCosts(unit=unit, full=self.full, cumulative=cumulative)
+
+
+class Times(CostsFile):
+    """`cost` of policies.json: the times that calibration minimised, and which row of latency.json they are."""
+
+    unit: Literal["ms"]
+    engine: str = ""
+    batch_size: Count = 0
+
+    @property
+    def row(self) -> str:
+        return f"{self.engine}, batch {self.batch_size}"
+
+
 class PoliciesFile(Strict):
     schema_version: Literal[1]
     score: Score
     temperature: Annotated[dict[str, Temperature], Field(min_length=1)]
     score_arguments: dict[str, ChangeWeights] | None = None
+    cost: Times | None = None
     policies: Annotated[list[Entry], Field(min_length=1)]
 
     @property
@@ -136,6 +191,8 @@ class PoliciesFile(Strict):
             raise ValueError("score_arguments belong to the score 'change' and to no other")
         if self.score_arguments is not None and list(self.score_arguments) != exits[:-1]:
             raise ValueError("score_arguments must name the side exits in order")
+        if self.cost is not None and len(self.cost.exits) != len(exits):
+            raise ValueError(f"cost has {len(self.cost.exits)} exits, the policies have {len(exits)}")
         if sum(entry.selected for entry in self.policies) != 1:
             raise ValueError("exactly one policy must be selected")
         for entry in self.policies:
@@ -146,42 +203,27 @@ class PoliciesFile(Strict):
         return self
 
 
-class CostsRow(Strict):
-    segment: Cost | None = None
-    head: Cost | None = None
-    cumulative: Cost | None = None
-
-
-class CostsFile(Strict):
-    exits: Annotated[dict[str, CostsRow], Field(min_length=1)]
-    full: FullCost
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        names = {f"exit_{number}" for number in range(1, len(self.exits) + 1)}
-        if set(self.exits) != names:
-            raise ValueError("exits must be exit_1 … exit_E")
-        rows = self.exits.values()
-        if any(row.segment is None or row.head is None for row in rows) and any(row.cumulative is None for row in rows):
-            raise ValueError("every exit needs segment and head, or every exit cumulative")
-        return self
-
-    def stated(self) -> StatedCosts:
-        """Return these costs as a certificate would state them."""
-        rows = [self.exits[f"exit_{number}"] for number in range(1, len(self.exits) + 1)]
-        segment = [row.segment for row in rows if row.segment is not None]
-        head = [row.head for row in rows if row.head is not None]
-        if len(segment) == len(head) == len(rows):
-            return StatedCosts(full=sum(segment) + head[-1], segment=segment, head=head)
-        return StatedCosts(full=self.full, cumulative=[row.cumulative for row in rows if row.cumulative is not None])
-
-
 def read_policies_file(path: Path) -> PoliciesFile:
-    return _read(PoliciesFile, path)
+    return _parse(PoliciesFile, _load(path), path)
 
 
-def read_costs_file(path: Path) -> StatedCosts:
-    return _read(CostsFile, path).stated()
+def read_costs_file(path: Path, times: Times | None) -> StatedCosts:
+    """Return the costs in a file; of a latency file those of the row that `times` names, None for policies in MACs.
+
+    Raises InputError, besides for a broken file, where its unit is not that of the policies.
+    """
+    raw = _load(path)
+    if isinstance(raw, dict) and raw.get("unit") == "ms" and "exits" not in raw and times is not None:
+        batches = raw.get(times.engine)
+        table = batches.get(f"batch_{times.batch_size}") if isinstance(batches, dict) else None
+        if not isinstance(table, dict):
+            raise InputError(f"{path} has no times of {times.row!r:.{SHOWN}}, for which the policies were calibrated")
+        raw = {**table, "unit": "ms"}
+    unit = raw.get("unit") if isinstance(raw, dict) else None
+    expected = "macs" if times is None else "ms"
+    if unit in ("macs", "ms") and unit != expected:
+        raise InputError(f"{path} holds costs in {unit}; the policies were calibrated for {expected}")
+    return _parse(CostsFile, raw, path).stated()
 
 
 def finite(thresholds: list[Threshold]) -> tuple[float | None, ...]:
@@ -189,22 +231,33 @@ def finite(thresholds: list[Threshold]) -> tuple[float | None, ...]:
     return tuple(math.inf if threshold == "inf" else threshold for threshold in thresholds)
 
 
-def _read(schema: type[Schema], path: Path) -> Schema:
-    """Return a JSON file as a `schema`. Raises InputError, one line that names the entry."""
+def _load(path: Path) -> object:
+    """Return what a JSON file holds. Raises InputError where it is none."""
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+        return json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
     except FileNotFoundError:
         raise InputError(f"there is no file {path}") from None
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path} is not readable JSON: {_one_line(str(error))}") from None
+
+
+def _parse(schema: type[Schema], raw: object, path: Path) -> Schema:
+    """Return a value as a `schema`. Raises InputError, one line that names the entry."""
     try:
         return schema.model_validate(raw)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
-        given = "" if isinstance(first["input"], dict) else f"; it is {first['input']!r:.{SHOWN}}"
+        given = "" if isinstance(first["input"], dict) else f"; it is {_shown(first['input'])}"
         message = _one_line(first["msg"].removeprefix("Value error, "))
         raise InputError(_one_line(f"{path}: {where + ': ' if where else ''}{message}{given}")) from None
+
+
+def _shown(value: object) -> str:
+    try:
+        return f"{value!r:.{SHOWN}}"
+    except RecursionError:
+        return "nested too deeply"
 
 
 def _refuse_constant(name: str) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from offramp.recheck.chains import Thresholds, leave_at, mac_ratio, same_thresholds
+from offramp.recheck.chains import Thresholds, cost_ratio, leave_at, same_thresholds
 from offramp.recheck.claims import Claim
 from offramp.recheck.report import Finding, same
 from offramp.recheck.rows import Table
@@ -112,7 +112,8 @@ def figures(thresholds: Thresholds, rows: Table, costs: StatedCosts, every_head:
         exits[f"exit_{k + 1}"] = {"share": int(here.sum()) / len(rows)}
         if every_label and here.any():
             exits[f"exit_{k + 1}"]["accuracy"] = int(right[here].sum()) / int(here.sum())
-    found: dict[str, object] = {"mac_ratio": mac_ratio(taken, thresholds, costs, every_head), "exits": exits}
+    name = "latency_ratio" if costs.unit == "ms" else "mac_ratio"
+    found: dict[str, object] = {name: cost_ratio(taken, thresholds, costs, every_head), "exits": exits}
     if every_label:
         n_right, n_full = int(right.sum()), int(rows.correct[:, -1].sum())
         found |= {"accuracy": n_right / len(rows), "loss": (n_full - n_right) / len(rows)}

@@ -6,7 +6,7 @@ Where a sample leaves is decided by the code that replay uses: `Scoring` compute
 
 import time
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 from offramp.policies import Threshold, leaves
 from offramp.runtime.steps import Engine, Output, Step, pieces
 from offramp.scoring import Scoring
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Images = NDArray[np.uint8]  # (samples, height, width, channels)
 
@@ -48,7 +51,7 @@ class _Stage(NamedTuple):
 
 
 class Runtime:
-    """A policy on an engine. Call it with uint8 images (samples, height, width, channels), one batch at a time."""
+    """A policy on an engine: call it with one batch of images at a time."""
 
     def __init__(
         self, engine: Engine, thresholds: Sequence[Threshold], scoring: Scoring, report_last: bool = False
@@ -64,10 +67,19 @@ class Runtime:
             step = engine.step(piece, scoring if judged else None)
             self._stages.append(_Stage(piece.end, step, thresholds[piece.end] if piece.features else None, judged))
 
-    def __call__(self, images: Images) -> Answers:
-        """Return every image's answer. An empty batch has none."""
+    def __call__(self, images: "Images | Tensor") -> Answers:
+        """Return the answers of uint8 images (samples, height, width, channels) or of a torch tensor of such.
+
+        An empty batch has none. The engine `torch` also takes float tensors, channels second, as the network expects
+        them. Raises ValueError for an array of another type or of other dimensions.
+        """
+        if isinstance(images, np.ndarray) and (images.dtype != np.uint8 or images.ndim != 4):
+            raise ValueError(
+                f"images must be uint8 (samples, height, width, channels); got {images.dtype} of shape {images.shape}"
+            )
         pool = _Pool(len(images))
-        features, seen, steps = images, _Seen(self._scoring), []
+        features: Any = images
+        seen, steps = _Seen(self._scoring), list[StepTime]()
         clock = time.perf_counter_ns()
         for stage in self._stages:
             samples = pool.size

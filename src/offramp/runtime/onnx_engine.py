@@ -1,7 +1,7 @@
 """The engine `onnx`: pieces cut out of an exported network, run by ONNX Runtime on the CPU."""
 
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +10,9 @@ from onnx import ModelProto
 from offramp.runtime.graphs import GRAPHS, answer, cut
 from offramp.runtime.sessions import SessionStep
 from offramp.runtime.steps import Piece, Step, every_exit
-from offramp.scoring import Scoring
+
+if TYPE_CHECKING:
+    from offramp.scoring import Scoring
 
 
 class OnnxEngine:
@@ -20,7 +22,7 @@ class OnnxEngine:
         self.name = name
         self._network, self._threads = network, threads
 
-    def step(self, piece: Piece, scoring: Scoring | None) -> Step:
+    def step(self, piece: Piece, scoring: "Scoring | None") -> Step:
         return SessionStep(piece_model(self._network, piece, scoring).SerializeToString(), self._threads)
 
     def take(self, features: NDArray[Any], rows: NDArray[np.intp]) -> NDArray[Any]:
@@ -38,7 +40,7 @@ class OnnxEngine:
         return SessionStep(cut(self._network, every_exit(n_exits)).SerializeToString(), self._threads)
 
 
-def piece_model(network: ModelProto, piece: Piece, scoring: Scoring | None) -> ModelProto:
+def piece_model(network: ModelProto, piece: Piece, scoring: "Scoring | None") -> ModelProto:
     """Return the graph of a piece that ends with its answer; without a scoring, with the label alone.
 
     A score that has no graph (`change`) gets the logits of the piece's heads and is computed outside.

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
-from numpy.typing import NDArray
 
 from offramp.runtime.steps import Output
 
@@ -33,8 +32,8 @@ class SessionStep:
         self._kind = answer[0]
         self._judged = UNCERTAINTY in answer
 
-    def __call__(self, features: NDArray[Any]) -> Output:
-        values = self._session.run(self._names, {self._input: features})
+    def __call__(self, features: Any) -> Output:
+        values = self._session.run(self._names, {self._input: np.asarray(features)})
         after = values[-1] if len(values) > self._n_answer else None
         if self._judged:
             return Output(after, values[0], values[1])

@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from offramp.scoring import Scoring
+if TYPE_CHECKING:  # filling a cache knows nothing of scores
+    from offramp.scoring import Scoring
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class Engine(Protocol):
 
     name: str
 
-    def step(self, piece: Piece, scoring: Scoring | None) -> Step:
+    def step(self, piece: Piece, scoring: "Scoring | None") -> Step:
         """Return the step of a piece; without a scoring nobody asks for an uncertainty at its end."""
         ...
 

@@ -1,6 +1,6 @@
 """The engine `torch`: eager PyTorch on any device, channels last in memory, batch norm folded where that is exact."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -10,7 +10,9 @@ from torch import Tensor, nn
 from offramp.networks.early_exit import EarlyExitNetwork, to_input
 from offramp.runtime.folding import fold_batch_norm
 from offramp.runtime.steps import Output, Piece, Step, every_exit
-from offramp.scoring import Scoring
+
+if TYPE_CHECKING:
+    from offramp.scoring import Scoring
 
 
 class TorchEngine:
@@ -24,7 +26,7 @@ class TorchEngine:
             module.eval().to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._device = device
 
-    def step(self, piece: Piece, scoring: Scoring | None) -> Step:  # noqa: ARG002 (the runtime computes every score)
+    def step(self, piece: Piece, scoring: "Scoring | None") -> Step:  # noqa: ARG002 (the runtime computes every score)
         first = 0 if piece.start is None else piece.start + 1
         segments = [segment for segment, _ in self._stages[first : piece.end + 1]]
         heads = {k - first: self._stages[k][1] for k in piece.heads}
@@ -41,7 +43,7 @@ class TorchEngine:
 
 
 class _TorchStep:
-    """Some segments, and heads after some of them (by position)."""
+    """Some segments, and heads after some of them, by position; -1 is before the first."""
 
     def __init__(self, segments: list[nn.Module], heads: dict[int, nn.Module], device: torch.device) -> None:
         self._segments, self._heads, self._device = segments, heads, device
@@ -49,8 +51,10 @@ class _TorchStep:
     @torch.inference_mode()
     def __call__(self, features: Any) -> Output:
         if isinstance(features, np.ndarray):
-            features = to_input(torch.from_numpy(features).to(self._device).permute(0, 3, 1, 2))
-        logits = []
+            features = torch.from_numpy(features)
+        if features.dtype == torch.uint8:
+            features = to_input(features.to(self._device).permute(0, 3, 1, 2))
+        logits = [self._heads[-1](features)] if -1 in self._heads else []  # a head alone
         for position, segment in enumerate(self._segments):
             features = segment(features)
             if position in self._heads:

@@ -1,0 +1,145 @@
+"""What every segment and head costs in milliseconds on this machine: metrics/latency.json.
+
+Parts are not timed alone: a session of its own costs more than the same layers inside a longer one. What is timed is
+the runtime under two policies per exit, with that exit alone enabled: everybody leaves there, which costs L, or nobody
+does, which costs P; and the full network, which costs F. Then the head costs P − F, what comes with an exit included
+(its score, the comparison, the end of one session and the start of another), and the trunk up to it L − (P − F). So the
+sums that calibrators minimise are exact for one enabled exit, and a model for several.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from offramp.change import Change, n_predictors
+from offramp.policies import Thresholds, full_network
+from offramp.runtime.live import Runtime
+from offramp.runtime.steps import Engine, Piece
+from offramp.scoring import CHANGE, Scoring
+from offramp.timing import interleaved, spread
+
+Floats = NDArray[np.float64]
+CALLS_IN_TURN = 10
+WARM_UP = 5  # calls
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Milliseconds per sample, per round: of segments and heads (rounds, exits) and of the full network (rounds,)."""
+
+    segment: Floats
+    head: Floats
+    full: Floats
+
+    def parts(self) -> dict[str, Floats]:
+        """Return medians (exits,) of `segment` and `head`, none below 0, that add up to the full network's median."""
+        full = float(np.median(self.full))
+        head = np.maximum(np.median(self.head, axis=0), 0.0)
+        trunk = np.maximum.accumulate(np.maximum(np.median(np.cumsum(self.segment, axis=1), axis=0), 0.0))
+        trunk = np.append(np.minimum(trunk[:-1], full - head[-1]), full - head[-1])
+        return {"segment": np.diff(trunk, prepend=0.0), "head": head}
+
+    def describe(self) -> str:
+        full, low, high = spread(self.full)
+        trunk, head = (" ".join(f"{value:.4f}" for value in values) for values in self.parts().values())
+        return f"{full:.4f} ms per sample ({low:.4f} to {high:.4f}), segments {trunk}, heads {head}"
+
+
+def to_json(measured: Mapping[str, Mapping[int, Latency]], threads: int, repeats: int) -> dict[str, Any]:
+    """Return metrics/latency.json: per engine and batch size, medians with their 10th and 90th percentiles."""
+    content: dict[str, Any] = {"unit": "ms", "threads": threads, "repeats": repeats}
+    for engine, by_size in measured.items():
+        content[engine] = {f"batch_{size}": _row(latency) for size, latency in by_size.items()}
+    return content
+
+
+def _row(latency: Latency) -> dict[str, Any]:
+    parts = latency.parts()
+    cumulative = np.cumsum(parts["segment"]) + np.cumsum(parts["head"])
+    exits = {}
+    for k in range(len(cumulative)):
+        row: dict[str, float] = {}
+        for part, rounds in (("segment", latency.segment), ("head", latency.head)):
+            _, low, high = spread(rounds[:, k])
+            row |= {part: float(parts[part][k]), f"{part}_low": low, f"{part}_high": high}
+        exits[f"exit_{k + 1}"] = row | {"cumulative": float(cumulative[k])}
+    full, low, high = spread(latency.full)
+    return {"exits": exits, "full": full, "full_low": low, "full_high": high}
+
+
+def tidy(measured: Mapping[str, Mapping[int, Latency]]) -> list[dict[str, Any]]:
+    """Return one row per engine, batch size, exit and part, in ms per sample; the full network's is part `full`."""
+    rows = []
+    for engine, by_size in to_json(measured, 0, 0).items():
+        if not isinstance(by_size, dict):
+            continue
+        for size, table in by_size.items():
+            about = {"engine": engine, "batch_size": int(size.removeprefix("batch_"))}
+            for name, row in table["exits"].items():
+                for part in ("segment", "head"):
+                    values = {"ms": row[part], "ms_low": row[f"{part}_low"], "ms_high": row[f"{part}_high"]}
+                    rows.append({**about, "exit": name, "part": part, **values})
+            values = {"ms": table["full"], "ms_low": table["full_low"], "ms_high": table["full_high"]}
+            rows.append({**about, "exit": "", "part": "full", **values})
+    return rows
+
+
+def measure(
+    engine: Engine, scoring: Scoring, image_shape: Sequence[int], batch_sizes: Sequence[int], repeats: int
+) -> dict[int, Latency]:
+    """Return the latency at each batch size, in rounds of all policies side by side.
+
+    `image_shape` is (channels, height, width); the images are noise. Batches smaller than the largest are called up to
+    ten times in a turn.
+    """
+    channels, height, width = image_shape
+    n_exits = len(scoring.exits)
+    runtimes = {name: Runtime(engine, thresholds, scoring) for name, thresholds in _policies(n_exits).items()}
+    last_head = engine.step(Piece(n_exits - 1, n_exits - 1, (n_exits - 1,), features=False), None)
+    found = {}
+    for batch_size in tqdm(batch_sizes, desc=f"latency {engine.name}", unit="batch size", disable=None, leave=False):
+        noise = np.random.default_rng(0).integers(0, 256, (batch_size, height, width, channels), dtype=np.uint8)
+        features = engine.step(Piece(None, n_exits - 1, (n_exits - 1,), features=True), None)(noise).features
+        runs: dict[str, Any] = {name: _call(runtime, noise) for name, runtime in runtimes.items()}
+        runs["last head"] = _call(last_head, features)
+        in_turn = min(CALLS_IN_TURN, max(batch_sizes) // batch_size)
+        seconds = interleaved(runs, repeats, warm_up=WARM_UP, in_turn=in_turn)
+        ms = {name: values * 1e3 / batch_size for name, values in seconds.items()}
+        found[batch_size] = _parts(ms, n_exits, scoring.change is not None)
+    return found
+
+
+def timed_scoring(score: str, exits: list[str], n_classes: int) -> Scoring:
+    """Return a scoring that takes as long as the real one: score `change` with weights that say nothing."""
+    if score != CHANGE:
+        return Scoring.plain(score, exits)
+    weights = tuple((0.0,) * n_predictors(k, n_classes) for k in range(len(exits) - 1))
+    return Scoring(score, dict.fromkeys(exits, 1.0), Change(weights, (0.0,) * len(weights)))
+
+
+def _policies(n_exits: int) -> dict[str, Thresholds]:
+    """Return the full network and, for each side exit alone, that everybody or nobody leaves there."""
+    full = full_network(n_exits)
+    found = {"full": full}
+    for k in range(n_exits - 1):
+        for name, threshold in (("leave", np.inf), ("pass", -np.inf)):
+            found[f"{name} {k}"] = (*full[:k], threshold, *full[k + 1 :])
+    return found
+
+
+def _parts(ms: Mapping[str, Floats], n_exits: int, every_head: bool) -> Latency:
+    """Return segments and heads from what the policies took, round by round: slow rounds are slow for all."""
+    full = ms["full"]
+    heads = np.stack([*(ms[f"pass {k}"] - full for k in range(n_exits - 1)), ms["last head"]], axis=1)
+    trunk = np.stack([*(ms[f"leave {k}"] - heads[:, k] for k in range(n_exits - 1)), full - ms["last head"]], axis=1)
+    if every_head:  # what passes exit k has run all side heads up to it
+        heads[:, :-1] = np.diff(heads[:, :-1], axis=1, prepend=0.0)
+    return Latency(np.diff(trunk, axis=1, prepend=0.0), heads, full)
+
+
+def _call(run: Any, argument: Any) -> Any:
+    return lambda: run(argument)

@@ -1,0 +1,80 @@
+"""Engines by name, from the files of the stages; torch, onnx and onnxruntime are imported where one needs them."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from offramp.errors import InputError
+from offramp.files import sha256
+from offramp.runtime.steps import Engine
+
+MODELS = Path("models")
+WEIGHTS, GRAPH = "network.safetensors", "network.onnx"
+
+
+def open_engine(name: str, threads: int, device: str, folder: Path = MODELS) -> Engine:
+    """Return the engine of this name with the trained network in `folder`; `device` is that of torch.
+
+    Raises InputError for an unknown name and for a missing or foreign file.
+    """
+    return _opener(name)(threads, device, folder)
+
+
+def provenance(name: str, folder: Path = MODELS) -> dict[str, Any]:
+    """Return what a cache filled by this engine says of its network: `model` and `model_sha256`, that of the weights.
+
+    Raises InputError as `open_engine` does.
+    """
+    _opener(name)
+    if name == "torch":
+        from offramp.networks.weights import load_network
+
+        _, description = load_network(folder / WEIGHTS)
+        return {"model": description.model, "model_sha256": sha256(folder / WEIGHTS)}
+    about = _metadata(_graph(folder / GRAPH), folder / GRAPH)
+    return {"model": about["model"], "model_sha256": about["model_sha256"]}
+
+
+def _opener(name: str) -> Callable[[int, str, Path], Engine]:
+    if name not in _OPENERS:
+        raise InputError(f"engine must be one of: {', '.join(sorted(_OPENERS))}; got {name!r}")
+    return _OPENERS[name]
+
+
+def _open_onnx(threads: int, device: str, folder: Path) -> Engine:  # noqa: ARG001 (ONNX Runtime has the CPU here)
+    from offramp.runtime.onnx_engine import OnnxEngine
+
+    return OnnxEngine(_graph(folder / GRAPH), threads)
+
+
+def _open_torch(threads: int, device: str, folder: Path) -> Engine:
+    from offramp.device import set_up
+    from offramp.networks.weights import load_network
+    from offramp.runtime.torch_engine import TorchEngine
+
+    network, _ = load_network(folder / WEIGHTS)
+    return TorchEngine(network, set_up(device, threads))
+
+
+def _graph(path: Path) -> Any:
+    """Return the exported graph (an onnx.ModelProto). Raises InputError where there is none."""
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    try:
+        return onnx.load(path)
+    except FileNotFoundError:
+        raise InputError(f"there is no {path}; run `dvc repro export`") from None
+    except (DecodeError, OSError) as error:
+        raise InputError(f"{path} is not a readable ONNX file: {error}; run `dvc repro export`") from None
+
+
+def _metadata(graph: Any, path: Path) -> dict[str, Any]:
+    for entry in graph.metadata_props:
+        if entry.key == "offramp":
+            return json.loads(entry.value)
+    raise InputError(f"{path} does not say which network it holds; it was not written by the export stage")
+
+
+_OPENERS: dict[str, Callable[[int, str, Path], Engine]] = {"onnx": _open_onnx, "torch": _open_torch}

@@ -1,0 +1,154 @@
+"""From an exported network in float32 to one in INT8, by ONNX Runtime's static quantisation after training.
+
+Inputs, outputs and metadata keep their names, so that pieces are cut out of it as out of the other one. What passes
+between segments, `features_k`, are the 8-bit numbers themselves: a cut loses nothing. Ranges are the smallest and
+largest values that calibration images give. Needs onnx and onnxruntime, not torch.
+"""
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper
+from onnx.utils import Extractor
+from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
+
+from offramp.errors import InputError
+from offramp.runtime.absorbing import absorb_batch_norm
+from offramp.runtime.graphs import IMAGES, features_name, logits_name
+from offramp.runtime.sessions import FEATURES
+
+Images = NDArray[np.uint8]  # (samples, height, width, channels)
+HEADS = ("float32", "int8")
+BATCH = 64  # calibration images per forward pass
+
+
+def quantise(network: ModelProto, images: Images, heads: str = "float32") -> ModelProto:
+    """Return the network in INT8, calibrated on these images; `heads` float32 leaves them (the last one too) as they are.
+
+    Weights are int8 with a scale per output channel, activations uint8. The same network and images give the same
+    bytes. Raises InputError for no images and for unknown `heads`.
+    """
+    if heads not in HEADS:
+        raise InputError(f"int8.heads must be one of: {', '.join(HEADS)}; got {heads!r} (change it in params.yaml)")
+    if len(images) == 0:
+        raise InputError("INT8 needs images to calibrate on, at least 1; got none (int8.images in params.yaml)")
+    n_exits = sum(output.name.startswith(FEATURES) for output in network.graph.output)
+    answers = Extractor(network).extract_model([IMAGES], [logits_name(k) for k in range(n_exits)])
+    model = _quantised(absorb_batch_norm(answers), images, head_nodes(answers, n_exits) if heads == "float32" else [])
+    graph = model.graph
+    del graph.value_info[:]
+    outputs = {output.name: output for output in network.graph.output}
+    given = [
+        _eight_bits(model, value) if name.startswith(FEATURES) else _float(model, value)
+        for name, value in outputs.items()
+    ]
+    del graph.output[:]
+    graph.output.extend(given)
+    _describe(model, network, images, heads)
+    onnx.checker.check_model(model)
+    return model
+
+
+def head_nodes(network: ModelProto, n_exits: int) -> list[str]:
+    """Return the names of the nodes between every exit's features and its logits."""
+    makers = {name: node for node in network.graph.node for name in node.output}
+    found: dict[str, NodeProto] = {}
+    for k in range(n_exits):
+        waiting = [logits_name(k)]
+        while waiting:
+            node = makers.get(waiting.pop())
+            if node is not None and not node.name in found:
+                found[node.name] = node
+                waiting += [name for name in node.input if not name.startswith(FEATURES)]
+    return sorted(found)
+
+
+def _quantised(model: ModelProto, images: Images, excluded: list[str]) -> ModelProto:
+    with TemporaryDirectory() as folder, _quiet():
+        path = Path(folder) / "int8.onnx"
+        quantize_static(
+            model,
+            path,
+            _Batches(images),
+            quant_format=QuantFormat.QDQ,
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            calibrate_method=CalibrationMethod.MinMax,
+            nodes_to_exclude=excluded,
+        )
+        return onnx.load(path)
+
+
+def _eight_bits(model: ModelProto, features: ValueInfoProto) -> ValueInfoProto:
+    """Give the features' name to their 8-bit numbers; where nothing quantises them they stay as they are."""
+    node = next((n for n in model.graph.node if n.op_type == "QuantizeLinear" and n.input[0] == features.name), None)
+    if node is None:
+        return features
+    _rename(model, features.name, f"{features.name}_float32")
+    _rename(model, node.output[0], features.name)
+    quantised = ValueInfoProto()
+    quantised.CopyFrom(features)
+    quantised.type.tensor_type.elem_type = TensorProto.UINT8
+    return quantised
+
+
+def _float(model: ModelProto, logits: ValueInfoProto) -> ValueInfoProto:
+    """Take the rounding to 8 bits off the logits: 256 levels would make ties of many confident answers."""
+    makers = {name: node for node in model.graph.node for name in node.output}
+    last = makers[logits.name]
+    if last.op_type == "DequantizeLinear":
+        rounding = makers[last.input[0]]
+        model.graph.node.remove(last)
+        model.graph.node.remove(rounding)
+        _rename(model, rounding.input[0], logits.name)
+    return logits
+
+
+def _rename(model: ModelProto, old: str, new: str) -> None:
+    for node in model.graph.node:
+        for names in (node.input, node.output):
+            for place, name in enumerate(names):
+                if name == old:
+                    names[place] = new
+
+
+def _describe(model: ModelProto, network: ModelProto, images: Images, heads: str) -> None:
+    about = {entry.key: entry.value for entry in network.metadata_props}
+    content: dict[str, Any] = json.loads(about.get("offramp", "{}"))
+    content["precision"] = {"segments": "int8", "heads": heads}
+    content["calibration"] = {"images": len(images), "sha256": hashlib.sha256(images.tobytes()).hexdigest()}
+    helper.set_model_props(model, about | {"offramp": json.dumps(content, ensure_ascii=False)})
+    model.producer_name = network.producer_name
+
+
+class _Batches(CalibrationDataReader):
+    """Calibration images as the quantiser asks for them."""
+
+    def __init__(self, images: Images) -> None:
+        self._batches: Iterator[Images] = (images[row : row + BATCH] for row in range(0, len(images), BATCH))
+
+    def get_next(self) -> dict[str, Images] | None:
+        batch = next(self._batches, None)
+        return None if batch is None else {IMAGES: batch}
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence the quantiser, which advises on the root logger."""
+    root = logging.getLogger()
+    before = root.level
+    root.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        root.setLevel(before)
