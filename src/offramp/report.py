@@ -14,6 +14,7 @@ from typing import Any
 
 from offramp.files import write_text
 from offramp.host import summary
+from offramp.report_benchmark import benchmark_exits_table, benchmark_table
 
 METRICS = Path("metrics")
 RESULTS = Path("results")
@@ -82,6 +83,12 @@ def _policies_table() -> str:
 
 def _name(policy: dict[str, Any]) -> str:
     return f"**{policy['name']}** (selected)" if policy["selected"] else str(policy["name"])
+
+
+def _names() -> dict[str, str]:
+    """Return what policies are called where one row of a table may be of any of them."""
+    policies = _read(METRICS / "policies.json")["policies"]
+    return {policy["name"]: _name(policy) + ("" if policy["feasible"] else ", infeasible") for policy in policies}
 
 
 def _interval(row: dict[str, Any], key: str, digits: int = 4) -> str:
@@ -190,6 +197,8 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "cutoff": _cutoff_table,
     "times": _times,
     "throughput": _throughput,
+    "benchmark": lambda: benchmark_table(_read(METRICS / "benchmark.json"), _names()),
+    "benchmark_exits": lambda: benchmark_exits_table(_read(METRICS / "benchmark.json"), _names()),
 }
 
 

@@ -79,10 +79,12 @@ class _Table:
         self._image = max(map(len, ["image", *images]))
         self._label = max(len(_shown(name)) for name in ["label", *bundle.classes])
         self._exit = max(map(len, bundle.exits))
-        if images:
-            self._print("image", "label", "exit", "uncertainty", "ms")
+        self._begun = False
 
     def __call__(self, answer: "Prediction") -> None:
+        if not self._begun:
+            self._print("image", "label", "exit", "uncertainty", "ms")
+            self._begun = True
         uncertainty = "-" if math.isnan(answer.uncertainty) else f"{answer.uncertainty:.4g}"
         self._print(_shown(answer.image), _shown(answer.label), answer.exit, uncertainty, f"{answer.ms:.3f}")
 
@@ -93,7 +95,7 @@ class _Table:
 
 def _write_json(answer: "Prediction") -> None:
     """Print one line; in ASCII, so that it survives any terminal, and names that are no text come back as they were."""
-    content = answer._asdict()
+    content = answer._asdict() | {"ms": round(answer.ms, 6)}
     if math.isnan(answer.uncertainty):
         del content["uncertainty"]
     print(json.dumps(content), flush=True)

@@ -9,6 +9,7 @@ from offramp.params.benchmark import Benchmark, require_known
 from offramp.params.calibration import Calibrate, Uncertainty
 from offramp.params.compute import Compute
 from offramp.params.data import ClutteredDigits, Data, Datasets
+from offramp.params.int8 import Int8
 from offramp.params.latency import LatencyParams
 from offramp.params.logits import Logits
 from offramp.params.networks import BranchyNet, Model, Models
@@ -33,6 +34,7 @@ class Project(Section):
     sweep: Sweep = Sweep()
     latency: LatencyParams = LatencyParams()
     benchmark: Benchmark = Benchmark()
+    int8: Int8 = Int8()
 
     @model_validator(mode="after")
     def _names_exist(self) -> Self:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ from offramp.files import sha256
 from offramp.runtime.steps import Engine
 
 MODELS = Path("models")
-WEIGHTS, GRAPH = "network.safetensors", "network.onnx"
+WEIGHTS = "network.safetensors"
+GRAPHS = {"onnx": ("network.onnx", "export"), "onnx_int8": ("network_int8.onnx", "quantise")}  # file and its stage
 
 
 def open_engine(name: str, threads: int, device: str, folder: Path = MODELS) -> Engine:
@@ -32,8 +34,32 @@ def provenance(name: str, folder: Path = MODELS) -> dict[str, Any]:
 
         _, description = load_network(folder / WEIGHTS)
         return {"model": description.model, "model_sha256": sha256(folder / WEIGHTS)}
-    about = _metadata(_graph(folder / GRAPH), folder / GRAPH)
+    about = graph_description(name, folder)
     return {"model": about["model"], "model_sha256": about["model_sha256"]}
+
+
+def open_graph(name: str, folder: Path = MODELS) -> Any:
+    """Return the graph of an ONNX engine (an onnx.ModelProto). Raises InputError where there is none."""
+    import onnx
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+
+    file, stage = GRAPHS[name]
+    path = folder / file
+    try:
+        return onnx.load(path)
+    except FileNotFoundError:
+        raise InputError(f"there is no {path}; run `dvc repro {stage}`") from None
+    except (DecodeError, OSError) as error:
+        raise InputError(f"{path} is not a readable ONNX file: {error}; run `dvc repro {stage}`") from None
+
+
+def graph_description(name: str, folder: Path = MODELS) -> dict[str, Any]:
+    """Return what the graph of an ONNX engine says of itself: model, exits, classes, image_shape, model_sha256, …"""
+    file, stage = GRAPHS[name]
+    for entry in open_graph(name, folder).metadata_props:
+        if entry.key == "offramp":
+            return json.loads(entry.value)
+    raise InputError(f"{folder / file} does not say which network it holds; it was not written by the {stage} stage")
 
 
 def _opener(name: str) -> Callable[[int, str, Path], Engine]:
@@ -42,10 +68,10 @@ def _opener(name: str) -> Callable[[int, str, Path], Engine]:
     return _OPENERS[name]
 
 
-def _open_onnx(threads: int, device: str, folder: Path) -> Engine:  # noqa: ARG001 (ONNX Runtime has the CPU here)
+def _open_onnx(name: str, threads: int, device: str, folder: Path) -> Engine:  # noqa: ARG001 (it runs on the CPU)
     from offramp.runtime.onnx_engine import OnnxEngine
 
-    return OnnxEngine(_graph(folder / GRAPH), threads)
+    return OnnxEngine(open_graph(name, folder), threads, name)
 
 
 def _open_torch(threads: int, device: str, folder: Path) -> Engine:
@@ -57,24 +83,7 @@ def _open_torch(threads: int, device: str, folder: Path) -> Engine:
     return TorchEngine(network, set_up(device, threads))
 
 
-def _graph(path: Path) -> Any:
-    """Return the exported graph (an onnx.ModelProto). Raises InputError where there is none."""
-    import onnx
-    from google.protobuf.message import DecodeError
-
-    try:
-        return onnx.load(path)
-    except FileNotFoundError:
-        raise InputError(f"there is no {path}; run `dvc repro export`") from None
-    except (DecodeError, OSError) as error:
-        raise InputError(f"{path} is not a readable ONNX file: {error}; run `dvc repro export`") from None
-
-
-def _metadata(graph: Any, path: Path) -> dict[str, Any]:
-    for entry in graph.metadata_props:
-        if entry.key == "offramp":
-            return json.loads(entry.value)
-    raise InputError(f"{path} does not say which network it holds; it was not written by the export stage")
-
-
-_OPENERS: dict[str, Callable[[int, str, Path], Engine]] = {"onnx": _open_onnx, "torch": _open_torch}
+_OPENERS: dict[str, Callable[[int, str, Path], Engine]] = {
+    **{name: partial(_open_onnx, name) for name in GRAPHS},
+    "torch": _open_torch,
+}

@@ -4,6 +4,7 @@ Where a sample leaves is decided by the code that replay uses: `Scoring` compute
 `policies.leaves` compares. After an exit that somebody took, only the rows that stayed go on.
 """
 
+import threading
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -60,7 +61,8 @@ class Runtime:
 
         `report_last` also computes the uncertainty of those who reach the last exit, which no decision needs.
         """
-        self._engine, self._scoring = engine, scoring
+        self._scoring = scoring
+        self._one_at_a_time = threading.Lock()  # steps write into arrays of their own
         self._stages = []
         for piece in pieces([threshold is not None for threshold in thresholds], scoring.change is not None):
             judged = piece.features or report_last
@@ -71,15 +73,18 @@ class Runtime:
         """Return the answers of uint8 images (samples, height, width, channels) or of a torch tensor of such.
 
         An empty batch has none. The engine `torch` also takes float tensors, channels second, as the network expects
-        them. Raises ValueError for an array of another type or of other dimensions.
+        them. Calls from several threads wait for each other. Raises ValueError for an array of another type or shape.
         """
         if isinstance(images, np.ndarray) and (images.dtype != np.uint8 or images.ndim != 4):
             raise ValueError(
                 f"images must be uint8 (samples, height, width, channels); got {images.dtype} of shape {images.shape}"
             )
+        with self._one_at_a_time:
+            return self._answer(images)
+
+    def _answer(self, images: Any) -> Answers:
         pool = _Pool(len(images))
-        features: Any = images
-        seen, steps = _Seen(self._scoring), list[StepTime]()
+        features, seen, steps = images, _Seen(self._scoring), list[StepTime]()
         clock = time.perf_counter_ns()
         for stage in self._stages:
             samples = pool.size
@@ -90,7 +95,7 @@ class Runtime:
             stay = pool.release(stage, output.label, uncertainty)
             features = output.features
             if stay is not None and pool.size:
-                features = self._engine.take(features, stay)
+                features = stage.step.take(features, stay)
                 seen.take(stay)
             now = time.perf_counter_ns()
             steps.append(StepTime(stage.exit, samples, now - clock))

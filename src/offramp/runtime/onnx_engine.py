@@ -1,7 +1,7 @@
 """The engine `onnx`: pieces cut out of an exported network, run by ONNX Runtime on the CPU."""
 
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,9 +24,6 @@ class OnnxEngine:
 
     def step(self, piece: Piece, scoring: "Scoring | None") -> Step:
         return SessionStep(piece_model(self._network, piece, scoring).SerializeToString(), self._threads)
-
-    def take(self, features: NDArray[Any], rows: NDArray[np.intp]) -> NDArray[Any]:
-        return features[rows]
 
     def exit_logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return every exit's logits (samples, exits, classes) of uint8 images."""

@@ -7,11 +7,6 @@ largest values that calibration images give. Needs onnx and onnxruntime, not tor
 
 import hashlib
 import json
-import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -19,20 +14,24 @@ import onnx
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper
 from onnx.utils import Extractor
-from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
+from onnxruntime.quantization import CalibrationMethod, QuantType
+from onnxruntime.quantization.calibrate import TensorsData
+from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
+from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 
 from offramp.errors import InputError
 from offramp.runtime.absorbing import absorb_batch_norm
-from offramp.runtime.graphs import IMAGES, features_name, logits_name
-from offramp.runtime.sessions import FEATURES
+from offramp.runtime.graphs import IMAGES, logits_name
+from offramp.runtime.sessions import FEATURES, open_session
 
 Images = NDArray[np.uint8]  # (samples, height, width, channels)
-HEADS = ("float32", "int8")
+Range = tuple[np.float32, np.float32]
+HEADS = ("int8", "float32")
 BATCH = 64  # calibration images per forward pass
 
 
-def quantise(network: ModelProto, images: Images, heads: str = "float32") -> ModelProto:
-    """Return the network in INT8, calibrated on these images; `heads` float32 leaves them (the last one too) as they are.
+def quantise(network: ModelProto, images: Images, heads: str = "int8") -> ModelProto:
+    """Return the network in INT8, calibrated on these images; with `heads` float32 all heads stay as they are.
 
     Weights are int8 with a scale per output channel, activations uint8. The same network and images give the same
     bytes. Raises InputError for no images and for unknown `heads`.
@@ -66,27 +65,59 @@ def head_nodes(network: ModelProto, n_exits: int) -> list[str]:
         waiting = [logits_name(k)]
         while waiting:
             node = makers.get(waiting.pop())
-            if node is not None and not node.name in found:
+            if node is not None and node.name not in found:
                 found[node.name] = node
                 waiting += [name for name in node.input if not name.startswith(FEATURES)]
     return sorted(found)
 
 
 def _quantised(model: ModelProto, images: Images, excluded: list[str]) -> ModelProto:
-    with TemporaryDirectory() as folder, _quiet():
-        path = Path(folder) / "int8.onnx"
-        quantize_static(
-            model,
-            path,
-            _Batches(images),
-            quant_format=QuantFormat.QDQ,
-            per_channel=True,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-            calibrate_method=CalibrationMethod.MinMax,
-            nodes_to_exclude=excluded,
-        )
-        return onnx.load(path)
+    """Return the graph with quantisation before and after every node that has an integer form, but those excluded."""
+    quantiser = QDQQuantizer(
+        model=onnx.shape_inference.infer_shapes(model),
+        per_channel=True,
+        reduce_range=False,
+        weight_qType=QuantType.QInt8,
+        activation_qType=QuantType.QUInt8,
+        tensors_range=TensorsData(CalibrationMethod.MinMax, _ranges(model, images)),
+        nodes_to_quantize=[],  # all
+        nodes_to_exclude=excluded,
+        op_types_to_quantize=sorted({*QDQRegistry, *QLinearOpsRegistry} - {"BatchNormalization"}),  # it stays float32
+        extra_options={},
+    )
+    quantiser.quantize_model()
+    quantiser.model.topological_sort()
+    result: ModelProto = quantiser.model.model
+    return result
+
+
+def _ranges(model: ModelProto, images: Images) -> dict[str, Range]:
+    """Return the smallest and the largest value of everything that nodes calculate.
+
+    The quantiser's own calibration does the same in a session with threads of its own, which a process that has our
+    shared ones refuses.
+    """
+    measured = ModelProto()
+    measured.CopyFrom(model)
+    graph = measured.graph
+    names = _float_values(model)
+    del graph.output[:]
+    for operator in ("ReduceMin", "ReduceMax"):
+        for name in names:
+            output = f"{name}_{operator}"
+            graph.node.append(helper.make_node(operator, [name], [output], keepdims=0))
+            graph.output.append(helper.make_tensor_value_info(output, TensorProto.FLOAT, []))
+    session = open_session(measured.SerializeToString(), threads=1)
+    batches = (images[row : row + BATCH] for row in range(0, len(images), BATCH))
+    values = np.array([session.run(None, {IMAGES: batch}) for batch in batches], np.float32)
+    low, high = values[:, : len(names)].min(axis=0), values[:, len(names) :].max(axis=0)
+    return {name: (low[place], high[place]) for place, name in enumerate(names)}
+
+
+def _float_values(model: ModelProto) -> list[str]:
+    inferred = onnx.shape_inference.infer_shapes(model).graph
+    found = [*inferred.value_info, *inferred.output]
+    return sorted({value.name for value in found if value.type.tensor_type.elem_type == TensorProto.FLOAT})
 
 
 def _eight_bits(model: ModelProto, features: ValueInfoProto) -> ValueInfoProto:
@@ -129,26 +160,3 @@ def _describe(model: ModelProto, network: ModelProto, images: Images, heads: str
     content["calibration"] = {"images": len(images), "sha256": hashlib.sha256(images.tobytes()).hexdigest()}
     helper.set_model_props(model, about | {"offramp": json.dumps(content, ensure_ascii=False)})
     model.producer_name = network.producer_name
-
-
-class _Batches(CalibrationDataReader):
-    """Calibration images as the quantiser asks for them."""
-
-    def __init__(self, images: Images) -> None:
-        self._batches: Iterator[Images] = (images[row : row + BATCH] for row in range(0, len(images), BATCH))
-
-    def get_next(self) -> dict[str, Images] | None:
-        batch = next(self._batches, None)
-        return None if batch is None else {IMAGES: batch}
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence the quantiser, which advises on the root logger."""
-    root = logging.getLogger()
-    before = root.level
-    root.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        root.setLevel(before)

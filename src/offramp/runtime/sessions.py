@@ -2,14 +2,16 @@
 
 All sessions share one pool of threads. Pools of their own would fight for the cores: while one session works, the
 workers of the others still spin; and without spinning every convolution waits for a thread to wake up, which at batch
-1 costs more than it saves.
+1 costs more than it saves. A step writes into arrays of its own, made once: features are so large that fresh memory for
+every batch costs as much as a head.
 """
 
 from contextlib import suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnxruntime
+from numpy.typing import NDArray
 
 from offramp.runtime.steps import Output
 
@@ -17,30 +19,70 @@ FEATURES = "features_"  # and the number of the exit
 LABEL = "label"
 UNCERTAINTY = "uncertainty"
 ERRORS_ONLY = 3
+TYPES = {"tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(int64)": np.int64}
 
 
 class SessionStep:
-    """One piece: from images or features to the answer at its exit, and the features where a later piece needs them."""
+    """One piece: from images or features to the answer at its exit, and the features where a later piece needs them.
+
+    What it gives is overwritten by its next call.
+    """
 
     def __init__(self, model: bytes, threads: int) -> None:
         self._session = open_session(model, threads)
         self._input = self._session.get_inputs()[0].name
-        names = [output.name for output in self._session.get_outputs()]
-        answer = [name for name in names if not name.startswith(FEATURES)]
-        self._names = answer + [name for name in names if name.startswith(FEATURES)]
-        self._n_answer = len(answer)
-        self._kind = answer[0]
-        self._judged = UNCERTAINTY in answer
+        outputs = self._session.get_outputs()
+        self._names = [output.name for output in outputs]
+        self._heads = [name for name in self._names if not name.startswith((FEATURES, LABEL, UNCERTAINTY))]
+        self._features = next((name for name in self._names if name.startswith(FEATURES)), None)
+        self._shapes = {output.name: tuple(output.shape[1:]) for output in outputs}
+        self._types = {output.name: TYPES[output.type] for output in outputs}
+        self._room = 0  # samples that the arrays hold
+        self._arrays: dict[str, NDArray[Any]] = {}
+        self._slots: dict[int, _Slot] = {}
 
     def __call__(self, features: Any) -> Output:
-        values = self._session.run(self._names, {self._input: np.asarray(features)})
-        after = values[-1] if len(values) > self._n_answer else None
-        if self._judged:
-            return Output(after, values[0], values[1])
-        if self._kind == LABEL:
-            return Output(after, values[0])
-        logits = np.stack(values[: self._n_answer], axis=1)
+        features = np.ascontiguousarray(features)
+        slot = self._slots.get(len(features)) or self._make_slot(len(features))
+        if features is not slot.bound[0]:
+            at = (features.dtype, features.shape, features.ctypes.data)
+            slot.binding.bind_input(self._input, "cpu", 0, *at)
+            slot.bound[0] = features  # keeps it alive too
+        self._session.run_with_iobinding(slot.binding)
+        values = slot.values
+        after = None if self._features is None else values[self._features]
+        if not self._heads:
+            return Output(after, values[LABEL], values.get(UNCERTAINTY))
+        logits = np.stack([values[name] for name in self._heads], axis=1)
         return Output(after, logits[:, -1].argmax(axis=1), logits=logits)
+
+    def take(self, features: NDArray[Any], rows: NDArray[np.intp]) -> NDArray[Any]:
+        """Return these rows of the features that the last call gave, in an array that the next `take` overwrites."""
+        kept = self._arrays["kept"][: len(rows)]
+        return np.take(features, rows, axis=0, out=kept, mode="clip")  # clip: the default copies `out` first
+
+    def _make_slot(self, samples: int) -> "_Slot":
+        """Return outputs for batches of this size: the first rows of arrays that all sizes share."""
+        if samples > self._room:
+            self._slots.clear()
+            self._room = samples
+            self._arrays = {name: np.empty((samples, *self._shapes[name]), self._types[name]) for name in self._names}
+            if self._features is not None:
+                self._arrays["kept"] = np.empty_like(self._arrays[self._features])
+        values = {name: self._arrays[name][:samples] for name in self._names}
+        binding = self._session.io_binding()
+        for name, value in values.items():
+            binding.bind_output(name, "cpu", 0, value.dtype, value.shape, value.ctypes.data)
+        slot = self._slots[samples] = _Slot(binding, values, [None])
+        return slot
+
+
+class _Slot(NamedTuple):
+    """Where batches of one size go: the binding, the outputs by name, and the input that is bound now."""
+
+    binding: Any
+    values: dict[str, NDArray[Any]]
+    bound: list[NDArray[Any] | None]
 
 
 def open_session(model: bytes, threads: int) -> onnxruntime.InferenceSession:

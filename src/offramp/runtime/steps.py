@@ -56,9 +56,13 @@ class Output(NamedTuple):
 
 
 class Step(Protocol):
-    """Runs one piece on the samples that are left."""
+    """Runs one piece on the samples that are left. What it gives may be overwritten by its next call."""
 
     def __call__(self, features: Any) -> Output: ...
+
+    def take(self, features: Any, rows: NDArray[np.intp]) -> Any:
+        """Return the features of these rows of what the last call gave."""
+        ...
 
 
 class Engine(Protocol):
@@ -68,10 +72,6 @@ class Engine(Protocol):
 
     def step(self, piece: Piece, scoring: "Scoring | None") -> Step:
         """Return the step of a piece; without a scoring nobody asks for an uncertainty at its end."""
-        ...
-
-    def take(self, features: Any, rows: NDArray[np.intp]) -> Any:
-        """Return the features of these samples."""
         ...
 
     def exit_logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -32,9 +32,6 @@ class TorchEngine:
         heads = {k - first: self._stages[k][1] for k in piece.heads}
         return _TorchStep(segments, heads, self._device)
 
-    def take(self, features: Tensor, rows: NDArray[np.intp]) -> Tensor:
-        return features[torch.from_numpy(rows).to(self._device)]
-
     def exit_logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return every exit's logits (samples, exits, classes) of uint8 images."""
         logits = self.step(every_exit(len(self._stages)), None)(images).logits
@@ -61,3 +58,6 @@ class _TorchStep:
                 logits.append(self._heads[position](features))
         values: NDArray[np.float32] = torch.stack(logits, dim=1).cpu().numpy()
         return Output(features, values[:, -1].argmax(axis=1), logits=values)
+
+    def take(self, features: Tensor, rows: NDArray[np.intp]) -> Tensor:
+        return features[torch.from_numpy(rows).to(self._device)]

@@ -1,0 +1,78 @@
+"""Live against replay: how many samples took another exit or got another label, and how close a call that was.
+
+A convolution differs in its last bits between batch sizes and engines, so a sample whose uncertainty lies within some
+1e-5 of a threshold may leave elsewhere than replay says. How far off the furthest of them was shows whether last bits
+are all that differed.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from offramp.policies import Threshold, exits_taken
+from offramp.scoring import Scoring
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How many samples were compared, `moved` to another exit, or were `renamed`: same exit, another label.
+
+    The gaps are None where no sample is concerned. `largest_gap`, in the score's unit: of those moved, from the
+    deciding uncertainty to its threshold. `largest_logit_gap`: of those renamed, between the logits of the two labels.
+    """
+
+    samples: int
+    moved: int
+    renamed: int
+    largest_gap: float | None
+    largest_logit_gap: float | None
+
+    @property
+    def mismatches(self) -> int:
+        return self.moved + self.renamed
+
+
+def compare(
+    label: NDArray[np.int64],
+    taken: NDArray[np.intp],
+    logits: NDArray[np.floating],
+    thresholds: Sequence[Threshold],
+    scoring: Scoring,
+) -> Agreement:
+    """Hold live labels (samples,) and exits (samples,), from 0, against the replay of a cache's logits.
+
+    `logits` are (samples, exits, classes), of the same samples in the same order. The deciding uncertainty is replay's,
+    at the first of the two exits: there one of the two said leave. Raises ValueError where no finite threshold decided
+    that: these are answers under other thresholds.
+    """
+    uncertainty = scoring(logits)
+    replayed = exits_taken(uncertainty, thresholds)
+    moved = np.flatnonzero(replayed != taken)
+    answers = logits[np.arange(len(logits)), replayed]  # (samples, classes)
+    renamed = np.flatnonzero((answers.argmax(axis=1) != label) & (replayed == taken))
+    named = answers[renamed].astype(np.float64)
+    logit_gaps = named.max(axis=1) - named[np.arange(len(renamed)), label[renamed]]
+    gaps = _gaps(uncertainty[moved], np.minimum(replayed, taken)[moved], thresholds)
+    return Agreement(len(label), len(moved), len(renamed), _largest(gaps), _largest(logit_gaps))
+
+
+def _gaps(uncertainty: Floats, first: NDArray[np.intp], thresholds: Sequence[Threshold]) -> Floats:
+    """Return the distance (n,) from the uncertainty (n, exits) at the exits `first` (n,) to their thresholds."""
+    limits = np.array([np.nan if threshold is None else threshold for threshold in thresholds])
+    gaps = np.abs(uncertainty[np.arange(len(first)), first] - limits[first])
+    undecided = np.flatnonzero(~np.isfinite(gaps))
+    if len(undecided):
+        k = first[undecided[0]]
+        raise ValueError(
+            f"live and replay differ at exit_{k + 1}, whose threshold {thresholds[k]} leaves no choice: "
+            "the live answers are not of these thresholds"
+        )
+    return gaps
+
+
+def _largest(gaps: Floats) -> float | None:
+    return float(gaps.max()) if len(gaps) else None

@@ -1,0 +1,103 @@
+"""One benchmark: every contestant at every batch size, timed, and held against replay and against modelled costs."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from offramp.benchmark.agreement import Agreement, compare
+from offramp.benchmark.caching import Caches, Logits, Pictures
+from offramp.benchmark.measuring import Measured, measure
+from offramp.costs import Costs, LatencyRow, read_costs
+from offramp.errors import InputError
+from offramp.named import FULL, Named, named_policy
+from offramp.policies import Policies
+from offramp.replay import Replay
+from offramp.runtime.live import Runtime
+from offramp.runtime.steps import Engine
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all contestants share; `times` are the rows that latency.json has of this engine, by batch size."""
+
+    engine: Engine
+    pictures: Pictures
+    caches: Caches
+    macs: Costs
+    times: dict[int, Costs]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of one contestant at one batch size; `full` is the full network in the same run.
+
+    `live` is what its median repeat answered, at the costs in MACs. `own` compares with the cache of the same engine
+    and batch size, `main` with the main cache; of all repeats, the one with the most mismatches counts.
+    """
+
+    policy: Named
+    run: Measured
+    full: Measured
+    live: Replay
+    own: Agreement
+    main: Agreement
+    times: dict[int, Costs]
+
+    def modelled_ms(self, batch_size: int) -> float | None:
+        """Return the mean modelled time of a sample at the exit it took; None where latency.json has no such row."""
+        if batch_size not in self.times:
+            return None
+        costs = _costs_at_exits(self.policy, self.times[batch_size])
+        return float(costs[self.live.taken].mean())
+
+
+def contestants(names: Sequence[str], policies: Policies) -> list[Named]:
+    """Return the full network, then the policies of these names, each once. Raises InputError for an unknown name."""
+    found = [named_policy(name, policies) for name in (FULL, *names)]
+    return list({policy.name: policy for policy in found}.values())
+
+
+def read_times(path: Path, engine: str) -> dict[int, Costs]:
+    """Return the rows of latency.json that an engine has, by batch size; none is no error, but no such file is."""
+    try:
+        table = json.loads(path.read_text(encoding="utf-8")).get(engine, {})
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read ({error}); `dvc repro latency` writes it") from None
+    sizes = [int(name.removeprefix("batch_")) for name in table]
+    return {size: read_costs(path, LatencyRow(engine, size)) for size in sorted(sizes)}
+
+
+def run_benchmark(
+    setting: Setting, policies: Sequence[Named], batch_sizes: Sequence[int], repeats: int
+) -> list[Result]:
+    """Return the results, batch size by batch size; the first policy is the full network."""
+    assert policies[0].name == FULL, "the full network is what all others are compared with"
+    runtimes = {policy.name: Runtime(setting.engine, policy.thresholds, policy.scoring) for policy in policies}
+    main = setting.caches.of_main(setting.pictures)
+    results = []
+    for batch_size in batch_sizes:
+        runs = measure(runtimes, setting.pictures.images, batch_size, repeats, setting.macs.n_exits)
+        own = setting.caches.same(setting.engine, setting.pictures, batch_size)
+        results += [_result(setting, policy, runs[policy.name], runs[FULL], own, main) for policy in policies]
+    return results
+
+
+def _result(setting: Setting, policy: Named, run: Measured, full: Measured, own: Logits, main: Logits) -> Result:
+    correct = run.label[run.median] == setting.pictures.label
+    costs, macs = _costs_at_exits(policy, setting.macs), setting.macs
+    live = Replay(run.exit[run.median], correct, costs, macs.full, macs.unit)
+    return Result(policy, run, full, live, _agreement(policy, run, own), _agreement(policy, run, main), setting.times)
+
+
+def _costs_at_exits(policy: Named, costs: Costs) -> NDArray[np.float64]:
+    return policy.scoring.costs(costs).at_exits([threshold is not None for threshold in policy.thresholds])
+
+
+def _agreement(policy: Named, run: Measured, logits: Logits) -> Agreement:
+    repeats = zip(run.label, run.exit, strict=True)
+    found = [compare(label, taken, logits, policy.thresholds, policy.scoring) for label, taken in repeats]
+    return max(found, key=lambda agreement: agreement.mismatches)

@@ -1,0 +1,142 @@
+"""Writing a bundle: a stage per enabled exit, bundle.json and a README, all of it or nothing.
+
+The policy's score is inside the stages (score `change`, which compares exits, is computed outside), so what runs them
+needs ONNX Runtime and NumPy. A bundle is loaded once, as its users will, before it takes its place.
+"""
+
+import hashlib
+import math
+from pathlib import Path
+from typing import Literal
+
+from offramp import __version__
+from offramp.bundle.folder import replacing_folder
+from offramp.bundle.graph import Graph, tensor
+from offramp.bundle.reading import load
+from offramp.bundle.schema import (
+    MANIFEST,
+    MODES,
+    OURS,
+    README,
+    FileEntry,
+    Manifest,
+    Model,
+    PieceEntry,
+    PolicyEntry,
+    Preprocessing,
+    digest,
+    policy_pieces,
+    reports,
+    stage_file,
+)
+from offramp.bundle.text import readme
+from offramp.errors import InputError
+from offramp.files import write_json, write_text
+from offramp.named import Named
+from offramp.runtime.onnx_engine import piece_model
+from offramp.runtime.steps import Piece
+
+
+def write_bundle(folder: Path, graph: Graph, policy: Named) -> Manifest:
+    """Write the bundle of a policy and its network into `folder`; return what bundle.json holds.
+
+    An infeasible policy is written like any other, and says so. Raises InputError where policy and network do not fit,
+    and for an existing folder that holds anything but a bundle; then nothing has changed.
+    """
+    require_fit(graph, policy)
+    with replacing_folder(folder, require_bundle) as temporary:
+        pieces = policy_pieces(policy.thresholds, policy.scoring)
+        entries = [_write_stage(temporary, graph, policy, piece) for piece in pieces]
+        text = readme(__version__, _model(graph), graph.about.classes, _preprocessing(graph), entries, policy)
+        write_text(temporary / README, text)
+        manifest = Manifest(
+            offramp=__version__,
+            model=_model(graph),
+            dataset=graph.about.dataset,
+            engine=graph.engine,
+            classes=graph.about.classes,
+            preprocessing=_preprocessing(graph),
+            policy=_policy_entry(policy),
+            pieces=entries,
+            files={name: _file_entry(temporary / name) for name in (README, *(entry.file for entry in entries))},
+        )
+        _write_manifest(temporary / MANIFEST, manifest)
+        load(temporary)
+    return manifest
+
+
+def require_fit(graph: Graph, policy: Named) -> None:
+    """Raise InputError where a policy is for another number of exits or, with score `change`, of classes."""
+    n_exits, n_classes = len(graph.about.exits), len(graph.about.classes)
+    if len(policy.thresholds) != n_exits:
+        raise InputError(
+            f"the policy {policy.name} is for {len(policy.thresholds)} exits, {graph.path} has {n_exits}; "
+            "give the policies that were calibrated for this model (--policies, --model)"
+        )
+    change = policy.scoring.change
+    if change is not None and not change.fits(n_exits, n_classes):
+        raise InputError(
+            f"the policy {policy.name} has the score 'change', fitted for another number of classes than the "
+            f"{n_classes} of {graph.path}; give the policies that were calibrated for this model (--policies, --model)"
+        )
+
+
+def require_bundle(folder: Path) -> None:
+    """Raise InputError where a folder is not a bundle and nothing else, which may be replaced."""
+    names = sorted(entry.name for entry in folder.iterdir())
+    if MANIFEST not in names:
+        raise InputError(f"{folder} exists and is no bundle (it has no {MANIFEST}); name a new or empty folder")
+    others = [name for name in names if not OURS.fullmatch(name)]
+    if others:
+        raise InputError(f"{folder} holds {others[0]!r}, which is not of a bundle; move it away or name another folder")
+
+
+def _model(graph: Graph) -> Model:
+    return Model(name=graph.about.model, sha256=graph.about.model_sha256)
+
+
+def _preprocessing(graph: Graph) -> Preprocessing:
+    return Preprocessing(image_shape=graph.about.image_shape, channels=MODES[graph.about.image_shape[0]])
+
+
+def _write_stage(folder: Path, graph: Graph, policy: Named, piece: Piece) -> PieceEntry:
+    scoring = policy.scoring if reports(piece, policy.scoring) else None
+    model = piece_model(graph.model, piece, scoring)
+    (folder / stage_file(piece)).write_bytes(model.SerializeToString(deterministic=True))
+    return PieceEntry(
+        file=stage_file(piece),
+        exit=f"exit_{piece.end + 1}",
+        heads=[f"exit_{k + 1}" for k in piece.heads],
+        input=tensor(model.graph.input[0], graph.path),
+        outputs=[tensor(value, graph.path) for value in model.graph.output],
+    )
+
+
+def _policy_entry(policy: Named) -> PolicyEntry:
+    scoring = policy.scoring
+    thresholds: list[float | Literal["inf"] | None] = ["inf" if t == math.inf else t for t in policy.thresholds]
+    return PolicyEntry(
+        name=policy.name,
+        feasible=policy.feasible,
+        reason=policy.reason,
+        score=scoring.score,
+        temperature=scoring.temperature,
+        score_arguments=None if scoring.change is None else scoring.change.to_json(),
+        thresholds=dict(zip(scoring.exits, thresholds, strict=True)),
+    )
+
+
+def _file_entry(path: Path) -> FileEntry:
+    content = path.read_bytes()
+    return FileEntry(sha256=hashlib.sha256(content).hexdigest(), bytes=len(content))
+
+
+def _write_manifest(path: Path, manifest: Manifest) -> None:
+    """Write bundle.json with its digest last; what does not exist is left out, thresholds aside."""
+    content = manifest.model_dump()
+    policy = content["policy"]
+    for part, key in ((content, "dataset"), (policy, "score_arguments"), (policy, "reason")):
+        if not part[key]:
+            del part[key]
+    content["preprocessing"]["image_shape"] = list(manifest.preprocessing.image_shape)
+    write_json(path, content | {"sha256": digest(content)})
