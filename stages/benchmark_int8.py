@@ -15,7 +15,6 @@ from offramp.prepared import read_split
 from offramp.runtime.engines import open_engine
 from offramp.stage import run
 
-
 IMAGES = 1000  # at most: ratios of runs side by side need fewer than percentiles of single images
 
 
@@ -38,7 +37,7 @@ def main() -> None:
     )
     table = benchmark(int8, float32, pictures, chosen.batch_sizes, chosen.repeats)
     about = {"threads": threads, "samples": len(pictures.sample), "repeats": chosen.repeats}
-    write_json(Path("metrics/int8.json"), table | about | {"host": host.summary(host.describe())})
+    write_json(Path("metrics/int8.json"), {"about": {**about, "host": host.summary(host.describe())}, **table})
     print(describe(table))
 
 

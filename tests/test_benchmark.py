@@ -12,7 +12,7 @@ import torch
 from exported import CLASSES, EXITS, description, exported, lively_network, noise
 from offramp.benchmark.caching import Caches, first_pictures
 from offramp.benchmark.results import to_json
-from offramp.benchmark.session import Setting, contestants, read_times, run_benchmark
+from offramp.benchmark.session import Setting, contestants, read_times, run_benchmark, worst_agreement
 from offramp.benchmark.tables import COLUMNS, describe, tidy
 from offramp.cache.reading import open_cache
 from offramp.cache.writing import CacheWriter, write_logits
@@ -149,6 +149,14 @@ def test_a_main_cache_with_other_logits_has_its_mismatches_counted(setting, poli
     assert entries["largest_gap_main_cache"] == max(gaps)
 
 
+@pytest.mark.parametrize(
+    "other", [{"macs": from_parts("macs", [1, 2], [1, 1])}, {"times": {1: from_parts("ms", [1], [1])}}]
+)
+def test_costs_of_another_network_are_refused(setting, policies, other):
+    with pytest.raises(InputError, match=r"\.json has [12] exits, the policies are for 6"):
+        run_benchmark(replace(setting, **other), contestants(["selected"], policies), [1], repeats=1)
+
+
 def test_the_seconds_of_the_exits_are_those_of_the_contestant_and_so_are_the_samples(written):
     for name, batches in written.items():
         for size, row in () if name == "about" else batches.items():
@@ -167,6 +175,22 @@ def test_the_seconds_of_the_exits_are_those_of_the_contestant_and_so_are_the_sam
                 assert row["p50_ms"] <= row["p95_ms"] <= row["p99_ms"]
 
 
+def test_a_speedup_is_of_the_two_times_of_the_same_repeat(results, written):
+    full, policy = (result.run.seconds for result in results[:2])
+    ratios = sorted(theirs / ours for theirs, ours in zip(full, policy, strict=True))
+    row = written["certified@0.01"]["batch_1"]
+    assert row["speedup"] == pytest.approx(ratios[1]), "the middle one of three"
+    assert row["efficiency"] == pytest.approx(row["speedup"] / row["mac_speedup"])
+
+
+def test_one_repeat_that_differs_is_enough_for_a_mismatch(results, setting):
+    result = results[1]
+    label = result.run.label.copy()
+    label[1, 7] = (label[1, 7] + 1) % CLASSES
+    logits = cached(setting.engine, setting.pictures.images, 1)
+    assert worst_agreement(result.policy, replace(result.run, label=label), logits).mismatches == 1
+
+
 def test_the_file_keeps_its_contract(written):
     assert list(written) == ["about", "full", "certified@0.01", "cutoff@1.2", "shared@0.9"]
     assert "speedup" not in written["full"]["batch_1"]
@@ -174,7 +198,6 @@ def test_the_file_keeps_its_contract(written):
     contract = {"ms_per_sample", "speedup", "mac_speedup", "efficiency", "mismatches", "exits"}
     assert contract <= set(row)
     assert set(row["exits"]["exit_6"]) == {"samples", "accuracy", "seconds"}
-    assert row["efficiency"] == pytest.approx(row["speedup"] / row["mac_speedup"])
     assert row["speedup_low"] <= row["speedup"] <= row["speedup_high"]
     text = json.dumps(written, allow_nan=False)
     assert "[" not in text, "DVC drops lists from a diff"

@@ -109,3 +109,11 @@ def test_the_first_images_are_the_first_rows_and_all_of_them_where_there_are_few
     assert first_pictures(split, 7).images.tolist() == images()[:7].tolist()
     assert first_pictures(split, 7).sample.tolist() == list(range(7))
     assert first_pictures(read_split(split.path), 10 * N).label.tolist() == (np.arange(N) % 2).tolist()
+
+
+def test_images_are_counted_one_by_one_also_where_they_are_read_by_the_thousand(tmp_path):
+    labels = np.arange(1100) % 2
+    many = write_split(
+        tmp_path / "many.parquet", [Batch(np.zeros((1100, 1, 1, 3), np.uint8), labels)], "", "test", CLASSES
+    )
+    assert first_pictures(many, 1050).sample.tolist() == list(range(1050))

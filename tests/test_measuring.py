@@ -26,22 +26,26 @@ class ThreeExits:
 
     def step(self, piece, scoring):
         assert (scoring is SCORING) == piece.features, "who decides needs the score, and nobody else"
+        return PixelStep(piece.end, self.ran)
 
-        def run(pixels):
-            self.ran.append((piece.end, pixels.reshape(-1).tolist()))
-            values = pixels.reshape(-1).astype(int)
-            sure = np.where(values // 50 <= piece.end, 4.0, 1.0)
-            signed = np.where(values % 2 == 1, sure, -sure)
-            logits = np.stack([-signed, signed], axis=1)[:, None].astype(np.float32)
-            return Output(pixels, logits[:, -1].argmax(axis=1), logits=logits)
+    def exit_logits(self, images):
+        return np.concatenate([PixelStep(k, [])(images).logits for k in range(N_EXITS)], axis=1)
 
-        return run
+
+class PixelStep:
+    def __init__(self, end, ran):
+        self.end, self.ran = end, ran
+
+    def __call__(self, pixels):
+        self.ran.append((self.end, pixels.reshape(-1).tolist()))
+        values = pixels.reshape(-1).astype(int)
+        sure = np.where(values // 50 <= self.end, 4.0, 1.0)
+        signed = np.where(values % 2 == 1, sure, -sure)
+        logits = np.stack([-signed, signed], axis=1)[:, None].astype(np.float32)
+        return Output(pixels, logits[:, -1].argmax(axis=1), logits=logits)
 
     def take(self, features, rows):
         return features[rows]
-
-    def exit_logits(self, images):
-        raise NotImplementedError("nobody fills a cache here")
 
 
 def pixels(*values):
@@ -151,7 +155,7 @@ def test_break_even_is_where_the_mix_of_early_and_late_takes_what_the_full_netwo
 @pytest.mark.parametrize(
     ("seconds", "samples", "share"),
     [
-        ([1, 1, 12], [2, 2, 6], 0.0),  # who stays takes no longer than the full network: it pays from the first one
+        ([1, 1, 11], [2, 2, 6], 0.0),  # who stays takes no longer than the full network: it pays from the first one
         ([9, 0, 18], [4, 0, 6], None),  # who leaves takes longer than the full network: it never pays
         ([0, 0, 30], [0, 0, 10], None),  # nobody leaves
         ([5, 5, 0], [5, 5, 0], None),  # nobody stays

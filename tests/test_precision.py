@@ -8,6 +8,7 @@ from offramp.errors import InputError
 from offramp.evaluation.precision import Replayed, compare, describe_comparison, paired
 from offramp.intervals import paired_loss
 from offramp.policies import Policies, Policy
+from offramp.report_int8 import int8_table
 from offramp.scoring import Scoring
 
 EXITS = ["exit_1", "exit_2", "exit_3", "exit_4"]
@@ -44,10 +45,10 @@ def test_each_network_has_its_own_thresholds_and_the_last_exit_is_the_full_netwo
 def test_rows_are_paired_by_sample_whatever_their_order(costs, rng):
     uncertainty, correct = rng.random((8, 4)), rng.random((8, 4)) < 0.5
     outcomes = make_outcomes(uncertainty, correct)
-    shuffled = outcomes.take(rng.permutation(8))
+    one, other = (outcomes.take(rng.permutation(8)) for _ in range(2))
     thresholds = (0.5, 0.5, 0.5, np.inf)
-    compared = compare(replayed(outcomes, thresholds), replayed(shuffled, thresholds), costs)
-    # half of the rows would differ if they were paired by place
+    compared = compare(replayed(one, thresholds), replayed(other, thresholds), costs)
+    # about half of the rows would differ if they were paired by place
     assert all(row["loss_low"] == paired_loss(0, 0, 8)[0] for row in compared["exits"].values())
 
 
@@ -56,3 +57,18 @@ def test_other_rows_are_refused(costs):
     thresholds = (None, None, None, np.inf)
     with pytest.raises(InputError, match="other samples or exits"):
         compare(replayed(outcomes, thresholds), replayed(outcomes.take(np.arange(3)), thresholds), costs)
+
+
+def test_the_readme_has_both_precisions_side_by_side():
+    row = {"accuracy": 0.9, "float32_accuracy": 0.91, "loss": 0.01, "loss_low": 0.0, "loss_high": 0.02}
+    time = {"ms_per_sample": 0.2, "ms_low": 0.1, "ms_high": 0.3}
+    faster = {f"speedup{end}": value for end, value in (("", 2.0), ("_low", 1.9), ("_high", 2.1))}
+    both = {"float32": time, "int8": time, **faster}
+    over = {f"speedup_over_full{end}": value for end, value in (("", 3.0), ("_low", 2.9), ("_high", 3.1))}
+    about = {"threads": 2, "samples": 100, "repeats": 5, "host": "a host"}
+    compared = {"full": row, "selected": row | {"policy": "p8", "float32_policy": "p32"}, "selected_against_full": row}
+    timed = {"about": about, "full": {"batch_1": both}, "selected": {"batch_1": both | over}}
+    text = int8_table(compared, timed)
+    assert "| selected policy, accuracy | 0.9100 (p32) | 0.9000 (p8) | loss 0.0100 (0.0000 to 0.0200) |" in text
+    assert "| 2.00 (1.90 to 2.10) times as fast |" in text
+    assert "3.00 (2.90 to 3.10) at batch 1; they lose 0.0100" in text

@@ -6,16 +6,15 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-import torch
 import yaml
 from onnx import TensorProto
 
-from exported import EXITS, exported, lively_network, noise
+from exported import EXITS, noise
+from int8_case import settled_graph, without_negative_scales
 from offramp.benchmark.caching import Pictures
 from offramp.benchmark.precision import Precision, benchmark
 from offramp.errors import InputError
 from offramp.folds import in_tune
-from offramp.networks.early_exit import to_input
 from offramp.params.int8 import Int8
 from offramp.policies import Policies, Policy, exits_taken, full_network
 from offramp.prepared import Batch, read_split, write_split
@@ -34,22 +33,14 @@ SCORING = Scoring.plain("entropy", EXITS)
 LOGITS = Scoring.plain("change", EXITS)  # has no graph, so a piece gives its logits
 
 
-def settled_network(negative=False):
-    """Return an untrained network whose batch norms have seen images, so that answers differ from image to image."""
-    network = lively_network()
-    norms = [module for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d | torch.nn.BatchNorm1d)]
-    for norm in norms:
-        norm.momentum = 1.0
-        norm.train()
-        if not negative:
-            norm.weight.data.abs_()
-    network(to_input(torch.from_numpy(noise(256, seed=3)).permute(0, 3, 1, 2)))
-    return network.eval()
+@pytest.fixture(scope="module")
+def mixed():
+    return settled_graph()
 
 
 @pytest.fixture(scope="module")
-def graph():
-    return exported(settled_network())
+def graph(mixed):
+    return without_negative_scales(mixed)
 
 
 @pytest.fixture(scope="module")
@@ -93,12 +84,11 @@ def distance(graph, quantised, images):
     return error / exact.std(axis=0).mean(axis=1), (rounded.argmax(axis=2) == exact.argmax(axis=2)).mean()
 
 
-def test_batch_norms_that_cannot_be_taken_out_stay_in_float32(images):
+def test_batch_norms_that_cannot_be_taken_out_stay_in_float32(mixed, images):
     """Negative scales before max pooling: nothing is as fast, but it is as right, and a cut still loses nothing."""
-    graph = exported(settled_network(negative=True))
-    quantised = quantise(graph, noise(128, seed=2))
+    quantised = quantise(mixed, noise(128, seed=2))
     assert sum(node.op_type == "BatchNormalization" for node in quantised.graph.node) == 3
-    error, agreement = distance(graph, quantised, images)
+    error, agreement = distance(mixed, quantised, images)
     assert (error < PER_SEGMENT).all()
     assert agreement > 0.8
     features = images

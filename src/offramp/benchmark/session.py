@@ -74,8 +74,12 @@ def read_times(path: Path, engine: str) -> dict[int, Costs]:
 def run_benchmark(
     setting: Setting, policies: Sequence[Named], batch_sizes: Sequence[int], repeats: int
 ) -> list[Result]:
-    """Return the results, batch size by batch size; the first policy is the full network."""
+    """Return the results, batch size by batch size; the first policy is the full network.
+
+    Raises InputError where costs are of another network.
+    """
     assert policies[0].name == FULL, "the full network is what all others are compared with"
+    _require_same_exits(setting, len(policies[0].thresholds))
     runtimes = {policy.name: Runtime(setting.engine, policy.thresholds, policy.scoring) for policy in policies}
     main = setting.caches.of_main(setting.pictures)
     results = []
@@ -86,18 +90,28 @@ def run_benchmark(
     return results
 
 
+def _require_same_exits(setting: Setting, n_exits: int) -> None:
+    for file, costs in (("costs.json", setting.macs), *(("latency.json", costs) for costs in setting.times.values())):
+        if costs.n_exits != n_exits:
+            raise InputError(
+                f"{file} has {costs.n_exits} exits, the policies are for {n_exits}; `dvc repro` makes it anew"
+            )
+
+
 def _result(setting: Setting, policy: Named, run: Measured, full: Measured, own: Logits, main: Logits) -> Result:
     correct = run.label[run.median] == setting.pictures.label
     costs, macs = _costs_at_exits(policy, setting.macs), setting.macs
     live = Replay(run.exit[run.median], correct, costs, macs.full, macs.unit)
-    return Result(policy, run, full, live, _agreement(policy, run, own), _agreement(policy, run, main), setting.times)
+    same, other = worst_agreement(policy, run, own), worst_agreement(policy, run, main)
+    return Result(policy, run, full, live, same, other, setting.times)
 
 
 def _costs_at_exits(policy: Named, costs: Costs) -> NDArray[np.float64]:
     return policy.scoring.costs(costs).at_exits([threshold is not None for threshold in policy.thresholds])
 
 
-def _agreement(policy: Named, run: Measured, logits: Logits) -> Agreement:
+def worst_agreement(policy: Named, run: Measured, logits: Logits) -> Agreement:
+    """Hold every repeat against the replay of these logits; return that of the one with the most mismatches."""
     repeats = zip(run.label, run.exit, strict=True)
     found = [compare(label, taken, logits, policy.thresholds, policy.scoring) for label, taken in repeats]
     return max(found, key=lambda agreement: agreement.mismatches)

@@ -33,7 +33,7 @@ def draw_benchmark(folder: Path, rows: Sequence[Row]) -> None:
         left, right = drawn.subplots(1, 2)
         _draw_batch_sizes(left, whole, styles)
         _draw_modelled(drawn, right, measured, styles)
-        drawn.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=len(styles) + 1)
+        drawn.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=min(len(styles) + 1, 5))
         drawn.suptitle(f"Policies live, engine {rows[0]['engine']}: median repeat, 10 to 90 % of repeats")
     with figure(folder, "speedup", 12, 1.6 + 0.62 * len(measured)) as drawn:
         left, right = drawn.subplots(1, 2, sharey=True)
@@ -82,7 +82,7 @@ def _draw_batch_sizes(axes: Axes, whole: Sequence[Row], styles: dict[str, tuple[
 def _draw_modelled(drawn: Figure, axes: Axes, measured: Sequence[Row], styles: dict[str, tuple[str, str]]) -> None:
     """Draw a point per policy and batch size; on the diagonal the model is right."""
     rows = [row for row in measured if "modelled_ms" in row]
-    end = 1.1 * max([row["ms_per_sample"] for row in measured] + [row["modelled_ms"] for row in rows])
+    end = 1.1 * max([row["ms_per_sample_high"] for row in measured] + [row["modelled_ms"] for row in rows])
     axes.plot([0, end], [0, end], color="#555555", linewidth=1, label="measured = modelled")
     labels = []
     for row in rows:
@@ -95,7 +95,7 @@ def _draw_modelled(drawn: Figure, axes: Axes, measured: Sequence[Row], styles: d
     axes.set_ylim(0, end)
     axes.set_xlabel("modelled ms per sample")
     axes.set_ylabel("measured ms per sample")
-    axes.legend(loc="upper left")
+    axes.legend(loc="lower right")
     place_labels(drawn, axes, labels)
 
 

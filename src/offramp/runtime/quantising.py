@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper
+from onnx import ModelProto, TensorProto, ValueInfoProto, helper
 from onnx.utils import Extractor
 from onnxruntime.quantization import CalibrationMethod, QuantType
 from onnxruntime.quantization.calibrate import TensorsData
@@ -60,13 +60,13 @@ def quantise(network: ModelProto, images: Images, heads: str = "int8") -> ModelP
 def head_nodes(network: ModelProto, n_exits: int) -> list[str]:
     """Return the names of the nodes between every exit's features and its logits."""
     makers = {name: node for node in network.graph.node for name in node.output}
-    found: dict[str, NodeProto] = {}
+    found: set[str] = set()
     for k in range(n_exits):
         waiting = [logits_name(k)]
         while waiting:
             node = makers.get(waiting.pop())
             if node is not None and node.name not in found:
-                found[node.name] = node
+                found.add(node.name)
                 waiting += [name for name in node.input if not name.startswith(FEATURES)]
     return sorted(found)
 

@@ -19,7 +19,12 @@ FEATURES = "features_"  # and the number of the exit
 LABEL = "label"
 UNCERTAINTY = "uncertainty"
 ERRORS_ONLY = 3
-TYPES = {"tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(int64)": np.int64}
+TYPES = {
+    "tensor(float)": np.float32,
+    "tensor(double)": np.float64,
+    "tensor(int64)": np.int64,
+    "tensor(uint8)": np.uint8,  # features of a quantised network
+}
 
 
 class SessionStep:
