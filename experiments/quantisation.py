@@ -64,7 +64,8 @@ def main() -> None:
     for name, changed in OTHER.items():
         models[name] = static(absorb_batch_norm(_answers(network)), images, **changed)
     models["float32, batch norm taken out"] = absorb_batch_norm(network)
-    models |= {"ours": quantise(network, images, "int8"), "float32 heads": quantise(network, images, "float32")}
+    for name, heads in (("ours", "int8"), ("float32 heads", "float32")):
+        models[name] = quantise(network, images, heads, project.compute.threads)
     pictures = first_pictures(validation, 10**9)
     rows = accuracies(models, pictures.images, pictures.label, project.compute.threads)
     for name, values in times(models, pictures.images, project.compute.threads).items():

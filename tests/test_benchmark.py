@@ -24,7 +24,7 @@ from offramp.outcomes import read_outcomes
 from offramp.policies import Policies, Policy, midway
 from offramp.prepared import Batch, write_split
 from offramp.replay import replay
-from offramp.report_benchmark import benchmark_exits_table, benchmark_table
+from offramp.report.benchmark import benchmark_exits_table, benchmark_table
 from offramp.runtime.onnx_engine import OnnxEngine
 from offramp.runtime.torch_engine import TorchEngine
 from offramp.scoring import Scoring

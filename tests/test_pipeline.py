@@ -22,13 +22,14 @@ ALWAYS = {"inputs", "host"}
 
 
 def imported_modules(file):
-    """Our modules that a file imports when it is loaded; of a stage's script also those that it imports on demand.
+    """Our modules that a file imports when it is loaded, and where it runs others on demand those too.
 
     The package root is none: it only offers names on demand.
     """
     found = set()
     tree = ast.parse(file.read_text())
-    for node in ast.walk(tree) if file.parent.name == "stages" else tree.body:
+    on_demand = file.parent.name == "stages" or file.name == "engines.py"
+    for node in ast.walk(tree) if on_demand else tree.body:
         if isinstance(node, ast.ImportFrom) and node.module:
             names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
         elif isinstance(node, ast.Import):
@@ -114,6 +115,7 @@ def clone(tmp_path_factory):
     edit(folder, "models.branchynet_slim.channels", [2, 4, 4])
     edit(folder, "models.branchynet.channels", [4, 8, 8])
     edit(folder, "latency", {"batch_sizes": [1, 2], "repeats": 2})
+    edit(folder, "benchmark", {"batch_sizes": [1, 2], "repeats": 2, "samples": 20})
     run(folder, "git", "init", "-q")
     commit(folder)
     run(folder, "dvc", "repro")
@@ -127,7 +129,7 @@ def commit(folder):
 
 
 EVERYTHING = {"prepare", "train", "logits@val", "logits@test", "costs", "calibrate", "evaluate", "sweep", "figures"}
-EVERYTHING |= {"reliability", "export", "latency"}
+EVERYTHING |= {"reliability", "export", "latency", "benchmark"}
 RERUNS = [  # the README's table
     ({"calibrate.targets": [0.1, 0.9]}, {"calibrate", "evaluate", "figures"}),
     ({"calibrate.fold_seed": 18}, {"calibrate", "reliability", "evaluate", "figures"}),

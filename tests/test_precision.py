@@ -8,7 +8,7 @@ from offramp.errors import InputError
 from offramp.evaluation.precision import Replayed, compare, describe_comparison, paired
 from offramp.intervals import paired_loss
 from offramp.policies import Policies, Policy
-from offramp.report_int8 import int8_table
+from offramp.report.int8 import int8_table
 from offramp.scoring import Scoring
 
 EXITS = ["exit_1", "exit_2", "exit_3", "exit_4"]

@@ -19,12 +19,12 @@ Rows = Sequence[dict[str, Any]]
 def draw_latency(folder: Path, rows: Rows, costs: Costs) -> None:
     """Draw the parts per engine, the full network against batch size, and shares of time beside shares of MACs."""
     engines = names_in(rows, "engine")
-    with figure(folder, "latency", 12, 7.2) as drawn:
+    with figure(folder, "latency", 13, 7.2) as drawn:
         grid = drawn.subfigures(2, 1, squeeze=False)
         top, bottom = grid[0, 0], grid[1, 0]
         for axes, engine in zip(np.atleast_1d(top.subplots(1, len(engines))), engines, strict=True):
             _draw_parts(axes, [row for row in rows if row["engine"] == engine], costs.n_exits)
-            axes.set_title(f"engine {engine}: the full network, and what each side head adds")
+            axes.set_title(f"{engine}: full network, and each side head")
         top.legend(*_legend(costs.n_exits), loc="outside right center")
         full, shares = bottom.subplots(1, 2, width_ratios=(1, 2))
         _draw_full(full, rows)

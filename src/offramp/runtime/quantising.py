@@ -30,11 +30,12 @@ HEADS = ("int8", "float32")
 BATCH = 64  # calibration images per forward pass
 
 
-def quantise(network: ModelProto, images: Images, heads: str = "int8") -> ModelProto:
+def quantise(network: ModelProto, images: Images, heads: str = "int8", threads: int = 1) -> ModelProto:
     """Return the network in INT8, calibrated on these images; with `heads` float32 all heads stay as they are.
 
     Weights are int8 with a scale per output channel, activations uint8. The same network and images give the same
-    bytes. Raises InputError for no images and for unknown `heads`.
+    bytes. `threads` is for the pool that all later sessions of this process share, if there is none yet. Raises
+    InputError for no images and for unknown `heads`.
     """
     if heads not in HEADS:
         raise InputError(f"int8.heads must be one of: {', '.join(HEADS)}; got {heads!r} (change it in params.yaml)")
@@ -42,7 +43,9 @@ def quantise(network: ModelProto, images: Images, heads: str = "int8") -> ModelP
         raise InputError("INT8 needs images to calibrate on, at least 1; got none (int8.images in params.yaml)")
     n_exits = sum(output.name.startswith(FEATURES) for output in network.graph.output)
     answers = Extractor(network).extract_model([IMAGES], [logits_name(k) for k in range(n_exits)])
-    model = _quantised(absorb_batch_norm(answers), images, head_nodes(answers, n_exits) if heads == "float32" else [])
+    excluded = head_nodes(answers, n_exits) if heads == "float32" else []
+    absorbed = absorb_batch_norm(answers)
+    model = _quantised(absorbed, _ranges(absorbed, images, threads), excluded)
     graph = model.graph
     del graph.value_info[:]
     outputs = {output.name: output for output in network.graph.output}
@@ -71,7 +74,7 @@ def head_nodes(network: ModelProto, n_exits: int) -> list[str]:
     return sorted(found)
 
 
-def _quantised(model: ModelProto, images: Images, excluded: list[str]) -> ModelProto:
+def _quantised(model: ModelProto, ranges: dict[str, Range], excluded: list[str]) -> ModelProto:
     """Return the graph with quantisation before and after every node that has an integer form, but those excluded."""
     quantiser = QDQQuantizer(
         model=onnx.shape_inference.infer_shapes(model),
@@ -79,7 +82,7 @@ def _quantised(model: ModelProto, images: Images, excluded: list[str]) -> ModelP
         reduce_range=False,
         weight_qType=QuantType.QInt8,
         activation_qType=QuantType.QUInt8,
-        tensors_range=TensorsData(CalibrationMethod.MinMax, _ranges(model, images)),
+        tensors_range=TensorsData(CalibrationMethod.MinMax, ranges),
         nodes_to_quantize=[],  # all
         nodes_to_exclude=excluded,
         op_types_to_quantize=sorted({*QDQRegistry, *QLinearOpsRegistry} - {"BatchNormalization"}),  # it stays float32
@@ -91,7 +94,7 @@ def _quantised(model: ModelProto, images: Images, excluded: list[str]) -> ModelP
     return result
 
 
-def _ranges(model: ModelProto, images: Images) -> dict[str, Range]:
+def _ranges(model: ModelProto, images: Images, threads: int) -> dict[str, Range]:
     """Return the smallest and the largest value of everything that nodes calculate.
 
     The quantiser's own calibration does the same in a session with threads of its own, which a process that has our
@@ -107,7 +110,7 @@ def _ranges(model: ModelProto, images: Images) -> dict[str, Range]:
             output = f"{name}_{operator}"
             graph.node.append(helper.make_node(operator, [name], [output], keepdims=0))
             graph.output.append(helper.make_tensor_value_info(output, TensorProto.FLOAT, []))
-    session = open_session(measured.SerializeToString(), threads=1)
+    session = open_session(measured.SerializeToString(), threads)
     batches = (images[row : row + BATCH] for row in range(0, len(images), BATCH))
     values = np.array([session.run(None, {IMAGES: batch}) for batch in batches], np.float32)
     low, high = values[:, : len(names)].min(axis=0), values[:, len(names) :].max(axis=0)

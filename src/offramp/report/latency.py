@@ -8,7 +8,7 @@ from offramp.costs import Costs, LatencyRow, read_costs
 from offramp.host import summary
 
 METRICS = Path("metrics")
-ENGINES = ("onnx", "torch")
+ENGINES = ("onnx", "onnx_int8", "torch")
 
 
 def engines_table() -> str:

@@ -1,14 +1,26 @@
-"""The benchmark's tables in README.md, as Markdown, from metrics/benchmark.json; see `offramp.report`."""
+"""The benchmark's tables in README.md, as Markdown, from metrics/benchmark.json."""
 
+import json
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
+
+from offramp.report.calibration import names
 
 ABOUT, FULL = "about", "full"
 Content = Mapping[str, Any]
 
 
-def benchmark_table(content: Content, names: Mapping[str, str]) -> str:
-    """Return a row per policy and batch size; `names` are what policies are called here where that is not their name.
+def benchmark_block() -> str:
+    return benchmark_table(_measured(), names())
+
+
+def benchmark_exits_block() -> str:
+    return benchmark_exits_table(_measured(), names())
+
+
+def benchmark_table(content: Content, called: Mapping[str, str]) -> str:
+    """Return a row per policy and batch size; `called` is what policies are called here where that is not their name.
 
     The break-even share is of samples that must leave early for the policy to be as fast as the full network.
     """
@@ -19,7 +31,7 @@ def benchmark_table(content: Content, names: Mapping[str, str]) -> str:
     ]
     for name, size, row in _rows(content):
         cells = [
-            names.get(name, name),
+            called.get(name, name),
             size,
             _spread(row, "ms_per_sample", 3),
             _number(row, "modelled_ms", 3),
@@ -35,7 +47,7 @@ def benchmark_table(content: Content, names: Mapping[str, str]) -> str:
     return "\n".join([*lines, "", _about(content)])
 
 
-def benchmark_exits_table(content: Content, names: Mapping[str, str]) -> str:
+def benchmark_exits_table(content: Content, called: Mapping[str, str]) -> str:
     """Return a row per policy and exit that somebody took: samples, their accuracy, their seconds per batch size."""
     sizes = [name.removeprefix("batch_") for name in content[FULL]]
     seconds = " | ".join(f"seconds, batch {size}" for size in sizes)
@@ -47,7 +59,7 @@ def benchmark_exits_table(content: Content, names: Mapping[str, str]) -> str:
         for number, row in first["exits"].items():
             if row["samples"]:
                 times = [f"{batch['exits'][number]['seconds']:.3f}" for batch in (first, *others)]
-                cells = [names.get(name, name), number, str(row["samples"]), f"{row['accuracy']:.4f}", *times]
+                cells = [called.get(name, name), number, str(row["samples"]), f"{row['accuracy']:.4f}", *times]
                 lines.append(f"| {' | '.join(cells)} |")
     return "\n".join([*lines, "", _about(content)])
 
@@ -82,3 +94,7 @@ def _about(content: Content) -> str:
         f"Engine {about['engine']}, {about['threads']} threads, the first {about['samples']} test images, median of "
         f"{about['repeats']} repeats side by side, on {about['host']}."
     )
+
+
+def _measured() -> Any:
+    return json.loads(Path("metrics/benchmark.json").read_text(encoding="utf-8"))

@@ -1,48 +1,16 @@
-"""The measured numbers in README.md, written from the files of the stages: `python -m offramp.report README.md`.
-
-The text between `<!-- NAME -->` and `<!-- /NAME -->` belongs to this module. With --check nothing is written and the
-exit status is 1 when the text is not what the files say.
-"""
+"""README blocks on policies, from metrics/ and results/: what they promise, keep and cost."""
 
 import json
-import re
-import sys
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from offramp.files import write_text
 from offramp.host import summary
-from offramp.report_benchmark import benchmark_exits_table, benchmark_table
 
 METRICS = Path("metrics")
 RESULTS = Path("results")
 
 
-def main(arguments: list[str]) -> int:
-    check = "--check" in arguments
-    path = Path(arguments[-1])
-    text = path.read_text(encoding="utf-8")
-    new = text
-    for name, make in BLOCKS.items():
-        new, found = re.subn(
-            rf"(<!-- {name} -->).*?(<!-- /{name} -->)", partial(_fill, block=make()), new, flags=re.DOTALL
-        )
-        assert found == 1, f"{path} must have the marks <!-- {name} --> and <!-- /{name} --> once; found {found}"
-    if check and new != text:
-        print(f"{path} does not hold the numbers of the committed results; run `make readme`", file=sys.stderr)
-        return 1
-    if not check:
-        write_text(path, new)
-    return 0
-
-
-def _fill(match: re.Match[str], block: str) -> str:
-    return f"{match[1]}\n{block}\n{match[2]}"
-
-
-def _deployable_table() -> str:
+def deployable_table() -> str:
     """Return the policies that keep their promise by proof or by construction: certified ones and budgets."""
     evaluation = _read(METRICS / "evaluation.json")
     full = evaluation["full"]
@@ -65,7 +33,7 @@ def _deployable_table() -> str:
     return "\n".join(lines)
 
 
-def _policies_table() -> str:
+def policies_table() -> str:
     evaluation = _read(METRICS / "evaluation.json")
     lines = [
         "| policy | accuracy: in-sample | on test (95 %) | loss on test (95 %) | share of MACs (95 %) | target met |",
@@ -85,7 +53,7 @@ def _name(policy: dict[str, Any]) -> str:
     return f"**{policy['name']}** (selected)" if policy["selected"] else str(policy["name"])
 
 
-def _names() -> dict[str, str]:
+def names() -> dict[str, str]:
     """Return what policies are called where one row of a table may be of any of them."""
     policies = _read(METRICS / "policies.json")["policies"]
     return {policy["name"]: _name(policy) + ("" if policy["feasible"] else ", infeasible") for policy in policies}
@@ -96,7 +64,7 @@ def _interval(row: dict[str, Any], key: str, digits: int = 4) -> str:
     return f"{value} ({low} to {high})"
 
 
-def _validity() -> str:
+def validity() -> str:
     """Return how often promises were broken, per population."""
     lines = [
         "| population | calibrations per setting | certified: promise broken (allowed) | plug-in `overall`: broken |",
@@ -113,7 +81,7 @@ def _validity() -> str:
     return "\n".join(lines)
 
 
-def _power() -> str:
+def power() -> str:
     """Return what certified policies cost, procedure by procedure, per population."""
     files = sorted((RESULTS / "power").glob("*.json"), reverse=True)
     measured = [_read(path) for path in files]
@@ -129,7 +97,7 @@ def _power() -> str:
     return "\n".join(lines)
 
 
-def _optimiser() -> str:
+def optimiser() -> str:
     lines = []
     for path in sorted((RESULTS / "joint_optimiser").glob("*.json"), reverse=True):
         measured = _read(path)
@@ -154,7 +122,7 @@ def _range(values: list[float]) -> str:
     return f"{min(values):.3f} to {max(values):.3f}"
 
 
-def _cutoff_table() -> str:
+def cutoff_table() -> str:
     sweep = _read(METRICS / "sweep.json")
     lines = [
         f"Entropy cutoff {sweep['cutoff']:g} at every side exit: accuracy {sweep['accuracy']:.4f} at "
@@ -169,7 +137,7 @@ def _cutoff_table() -> str:
     return "\n".join(lines)
 
 
-def _times() -> str:
+def times() -> str:
     measured = _read(RESULTS / "fresh_clone" / "result.json")
     seconds, host = measured["seconds"], summary(measured["host"])
     lines = ["| command | seconds |", "|---|---|"]
@@ -177,7 +145,7 @@ def _times() -> str:
     return "\n".join([*lines, "", f"One run each, from `results/fresh_clone/result.json`, on {host}."])
 
 
-def _throughput() -> str:
+def throughput() -> str:
     measured = _read(RESULTS / "logits_throughput" / "result.json")
     forward, whole = measured["forward_ratio"], measured["whole_ratio"]
     return (
@@ -188,23 +156,5 @@ def _throughput() -> str:
     )
 
 
-BLOCKS: dict[str, Callable[[], str]] = {
-    "policies": _deployable_table,
-    "all_policies": _policies_table,
-    "validity": _validity,
-    "power": _power,
-    "optimiser": _optimiser,
-    "cutoff": _cutoff_table,
-    "times": _times,
-    "throughput": _throughput,
-    "benchmark": lambda: benchmark_table(_read(METRICS / "benchmark.json"), _names()),
-    "benchmark_exits": lambda: benchmark_exits_table(_read(METRICS / "benchmark.json"), _names()),
-}
-
-
 def _read(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

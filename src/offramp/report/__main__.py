@@ -1,0 +1,57 @@
+"""Fill in README.md: the text between `<!-- NAME -->` and `<!-- /NAME -->` belongs to the block of that name.
+
+With --check nothing is written and the exit status is 1 when the text is not what the files say.
+"""
+
+import re
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from offramp.files import write_text
+from offramp.report import benchmark, calibration, deployment, int8, latency
+
+BLOCKS: dict[str, Callable[[], str]] = {
+    "policies": calibration.deployable_table,
+    "all_policies": calibration.policies_table,
+    "validity": calibration.validity,
+    "power": calibration.power,
+    "optimiser": calibration.optimiser,
+    "cutoff": calibration.cutoff_table,
+    "times": calibration.times,
+    "throughput": calibration.throughput,
+    "deployment": deployment.deployment_table,
+    "engines": latency.engines_table,
+    "break_even": latency.break_even_table,
+    "benchmark": benchmark.benchmark_block,
+    "benchmark_exits": benchmark.benchmark_exits_block,
+    "int8": int8.int8_block,
+    "int8_variants": int8.variants_block,
+}
+
+
+def main(arguments: list[str]) -> int:
+    check = "--check" in arguments
+    path = Path(arguments[-1])
+    text = path.read_text(encoding="utf-8")
+    new = text
+    for name, make in BLOCKS.items():
+        new, found = re.subn(
+            rf"(<!-- {name} -->).*?(<!-- /{name} -->)", partial(_fill, block=make()), new, flags=re.DOTALL
+        )
+        assert found == 1, f"{path} must have the marks <!-- {name} --> and <!-- /{name} --> once; found {found}"
+    if check and new != text:
+        print(f"{path} does not hold the numbers of the committed results; run `make readme`", file=sys.stderr)
+        return 1
+    if not check:
+        write_text(path, new)
+    return 0
+
+
+def _fill(match: re.Match[str], block: str) -> str:
+    return f"{match[1]}\n{block}\n{match[2]}"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
