@@ -38,6 +38,8 @@ experiments: $(READY)    ## measure again what results/ holds
 	@python -m experiments.certificates.power
 	@python -m experiments.joint_optimiser
 	@python -m experiments.logits_throughput
+	@python -m experiments.deployment
+	@python -m experiments.quantisation
 	@python -m experiments.fresh_clone
 
 readme: $(READY)    ## write the measured numbers into README.md

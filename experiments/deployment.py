@@ -20,6 +20,7 @@ from offramp.benchmark.measuring import Measured, measure
 from offramp.cache.reading import open_cache
 from offramp.calibration import calibrate_cache
 from offramp.costs import Costs, LatencyRow, from_parts, read_costs
+from offramp.elimination import masked
 from offramp.evaluation.comparison import paired_row
 from offramp.files import write_json
 from offramp.host import describe
@@ -41,7 +42,8 @@ REPEATS = 5
 LATENCY_REPEATS = 50
 ENGINE_IMAGES, ENGINE_TURNS = 256, 20
 PAUSE = 0.05  # seconds in which the other engine's threads stop spinning
-FOR_TIME, FOR_MACS = "selected for time", "selected for MACs"
+FOR_TIME, FOR_MACS, FEW = "selected for time", "selected for MACs", "its exits 2, 4 and 6 alone"
+FEW_EXITS = (1, 3, 5)  # from 0: heads with few MACs, far apart
 VAL, TEST = Path("data/logits/val.parquet"), Path("data/logits/test.parquet")
 
 
@@ -90,10 +92,15 @@ def _policies(project: Project, costs: Costs) -> dict[str, Named]:
     settings = replace(settings, wanted=[settings.selected])
     for_time = calibrate_cache(VAL, costs, settings)
     for_macs = read_policies(Path("metrics/policies.json"))
+    few = named_policy("selected", for_macs)
+    few = replace(
+        few, name=FEW, thresholds=masked(few.thresholds, [k in FEW_EXITS for k in range(len(few.thresholds))])
+    )
     return {
         FULL: named_policy(FULL, for_macs),
         FOR_TIME: named_policy("selected", for_time),
         FOR_MACS: named_policy("selected", for_macs),
+        FEW: few,
         "cutoff@0.6": named_policy("cutoff@0.6", for_macs),
     }
 
@@ -157,6 +164,10 @@ class Contest:
         for name, costs in self._costs.items():
             mean = policy.scoring.costs(costs).at_exits(enabled)[measured.exit[0]].mean()
             found[f"{name}_speedup"] = float(costs.full / mean)
+        latency = self._costs["modelled"]
+        assert latency.segment is not None, "measured by the part"
+        segments = float(np.cumsum(latency.segment)[measured.exit[0]].mean())
+        found |= {"modelled_ms": float(mean), "modelled_ms_of_segments": segments}
         return found | {"efficiency": speedup / found["mac_speedup"]}
 
 

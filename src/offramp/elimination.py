@@ -52,7 +52,8 @@ def without_dear_exits(thresholds: Thresholds, uncertainty: NDArray[np.float64],
     return masked(thresholds, eliminate(len(thresholds), cost_with))
 
 
-def masked(thresholds: Sequence[Threshold], enabled: Enabled) -> Thresholds:
+def masked(thresholds: Sequence[Threshold], enabled: Sequence[bool]) -> Thresholds:
+    """Return the thresholds with None where an exit is off."""
     return tuple(threshold if on else None for threshold, on in zip(thresholds, enabled, strict=True))
 
 

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 Images = NDArray[np.uint8]  # (samples, height, width, channels)
 
 
+_UNKNOWN = np.array([np.nan])
+
+
 class StepTime(NamedTuple):
     """How long one step took for how many samples, the bookkeeping after it included."""
 
@@ -80,7 +83,22 @@ class Runtime:
                 f"images must be uint8 (samples, height, width, channels); got {images.dtype} of shape {images.shape}"
             )
         with self._one_at_a_time:
-            return self._answer(images)
+            return self._answer_one(images) if len(images) == 1 else self._answer(images)
+
+    def _answer_one(self, images: Any) -> Answers:
+        """Answer a batch of one, where the bookkeeping of a pool would cost as much as half a head."""
+        features, seen, steps = images, _Seen(self._scoring), list[StepTime]()
+        clock = time.perf_counter_ns()
+        for stage in self._stages:
+            output = stage.step(features)
+            uncertainty = seen.judge(stage.exit, output) if stage.judged else _UNKNOWN
+            out = stage.threshold is None or leaves(uncertainty, stage.threshold)[0]
+            now = time.perf_counter_ns()
+            steps.append(StepTime(stage.exit, 1, now - clock))
+            if out:
+                break
+            clock, features = now, output.features
+        return Answers(output.label.copy(), np.array([stage.exit]), uncertainty.copy(), steps)
 
     def _answer(self, images: Any) -> Answers:
         pool = _Pool(len(images))

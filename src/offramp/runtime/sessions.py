@@ -7,7 +7,7 @@ every batch costs as much as a head.
 """
 
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -19,6 +19,7 @@ FEATURES = "features_"  # and the number of the exit
 LABEL = "label"
 UNCERTAINTY = "uncertainty"
 ERRORS_ONLY = 3
+SMALL = 2**14  # bytes that are sooner copied than bound
 TYPES = {
     "tensor(float)": np.float32,
     "tensor(double)": np.float64,
@@ -49,10 +50,7 @@ class SessionStep:
     def __call__(self, features: Any) -> Output:
         features = np.ascontiguousarray(features)
         slot = self._slots.get(len(features)) or self._make_slot(len(features))
-        if features is not slot.bound[0]:
-            at = (features.dtype, features.shape, features.ctypes.data)
-            slot.binding.bind_input(self._input, "cpu", 0, *at)
-            slot.bound[0] = features  # keeps it alive too
+        slot.take_in(features)
         self._session.run_with_iobinding(slot.binding)
         values = slot.values
         after = None if self._features is None else values[self._features]
@@ -78,16 +76,31 @@ class SessionStep:
         binding = self._session.io_binding()
         for name, value in values.items():
             binding.bind_output(name, "cpu", 0, value.dtype, value.shape, value.ctypes.data)
-        slot = self._slots[samples] = _Slot(binding, values, [None])
+        slot = self._slots[samples] = _Slot(binding, values, self._input)
         return slot
 
 
-class _Slot(NamedTuple):
+class _Slot:
     """Where batches of one size go: the binding, the outputs by name, and the input that is bound now."""
 
-    binding: Any
-    values: dict[str, NDArray[Any]]
-    bound: list[NDArray[Any] | None]
+    def __init__(self, binding: Any, values: dict[str, NDArray[Any]], name: str) -> None:
+        self.binding, self.values, self._name = binding, values, name
+        self._bound: NDArray[Any] | None = None
+        self._own: NDArray[Any] | None = None
+
+    def take_in(self, features: NDArray[Any]) -> None:
+        """Bind an input. A small one is copied, which is sooner done; what the step before gives is bound already."""
+        if features is self._bound:
+            return
+        if features.nbytes <= SMALL:
+            if self._own is None or self._own.shape != features.shape or self._own.dtype != features.dtype:
+                self._own = np.empty_like(features)
+            np.copyto(self._own, features)
+            features = self._own
+            if features is self._bound:
+                return
+        self.binding.bind_input(self._name, "cpu", 0, features.dtype, features.shape, features.ctypes.data)
+        self._bound = features  # keeps it alive too
 
 
 def open_session(model: bytes, threads: int) -> onnxruntime.InferenceSession:
