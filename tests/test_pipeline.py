@@ -115,7 +115,11 @@ def clone(tmp_path_factory):
     edit(folder, "models.branchynet_slim.channels", [2, 4, 4])
     edit(folder, "models.branchynet.channels", [4, 8, 8])
     edit(folder, "latency", {"batch_sizes": [1, 2], "repeats": 2})
-    edit(folder, "benchmark", {"batch_sizes": [1, 2], "repeats": 2, "samples": 20})
+    edit(
+        folder,
+        "benchmark",
+        {"batch_sizes": [1, 2], "repeats": 2, "samples": 20, "engine": "onnx", "policies": ["selected"]},
+    )
     run(folder, "git", "init", "-q")
     commit(folder)
     run(folder, "dvc", "repro")
@@ -128,19 +132,27 @@ def commit(folder):
     run(folder, "git", "-c", "user.name=test", "-c", "user.email=test@example.com", "commit", "-qm", "small")
 
 
-EVERYTHING = {"prepare", "train", "logits@val", "logits@test", "costs", "calibrate", "evaluate", "sweep", "figures"}
-EVERYTHING |= {"reliability", "export", "latency", "benchmark"}
-RERUNS = [  # the README's table
-    ({"calibrate.targets": [0.1, 0.9]}, {"calibrate", "evaluate", "figures"}),
-    ({"calibrate.fold_seed": 18}, {"calibrate", "reliability", "evaluate", "figures"}),
-    ({"sweep.cutoffs": 7}, {"sweep", "figures"}),
-    ({"train.epochs": 2}, EVERYTHING - {"prepare", "costs"}),
-    ({"model.name": "branchynet_slim"}, EVERYTHING - {"prepare"}),
+FLOAT32 = {"logits@val", "logits@test", "calibrate", "evaluate", "sweep", "reliability", "figures", "export"}
+INT8 = {"quantise", "logits_int8@val", "logits_int8@test", "calibrate_int8", "evaluate_int8"}
+TIMED = {"latency", "benchmark", "benchmark_int8"}
+EVERYTHING = {"prepare", "train", "costs"} | FLOAT32 | INT8 | TIMED
+POLICIES = {"calibrate", "evaluate", "figures", "calibrate_int8", "evaluate_int8", "benchmark", "benchmark_int8"}
+RERUNS = [  # the README's table; every run of DVC takes its time, so the long ones are slow tests
+    ({"calibrate.targets": [0.1, 0.9], "calibrate.cost": "latency"}, POLICIES),
+    ({"sweep.cutoffs": 7, "latency.repeats": 3}, {"sweep", "figures", "latency", "benchmark"}),
     ({"models.branchynet_slim.channels": [1, 1, 1]}, set()),
 ]
+SLOW_RERUNS = [
+    ({"calibrate.targets": [0.1, 0.9]}, POLICIES),
+    ({"calibrate.fold_seed": 18}, POLICIES | INT8 | TIMED | {"reliability"}),
+    ({"benchmark.samples": 10}, {"benchmark", "benchmark_int8"}),
+    ({"train.epochs": 2}, EVERYTHING - {"prepare", "costs"}),
+    ({"model.name": "branchynet_slim"}, EVERYTHING - {"prepare"}),
+]
+CASES = [*RERUNS, *(pytest.param(*case, marks=pytest.mark.slow) for case in SLOW_RERUNS)]
 
 
-@pytest.mark.parametrize(("changes", "stages"), RERUNS, ids=[", ".join(changes) for changes, _ in RERUNS])
+@pytest.mark.parametrize(("changes", "stages"), CASES)
 def test_a_changed_parameter_reruns_what_it_touches(clone, changes, stages):
     for key, value in changes.items():
         edit(clone, key, value)

@@ -17,7 +17,7 @@ from offramp.errors import InputError
 from offramp.folds import in_tune
 from offramp.params.int8 import Int8
 from offramp.policies import Policies, Policy, exits_taken, full_network
-from offramp.prepared import Batch, read_split, write_split
+from offramp.prepared import Batch, write_split
 from offramp.runtime.engines import open_engine
 from offramp.runtime.graphs import cut
 from offramp.runtime.live import Runtime
@@ -191,11 +191,13 @@ def test_the_first_tune_rows_are_taken_in_order(tmp_path, images):
     assert np.array_equal(first_tune_images(split, 7, 0.4, 17), images[tune][:7])
 
 
-def test_too_few_tune_rows_are_one_line_that_says_what_to_change(tmp_path, images):
-    split = read_split(split_of(tmp_path / "val.parquet", images).path)
-    n_tune = int(in_tune(np.arange(N), 0.4, 17).sum())
-    with pytest.raises(InputError, match=rf"int8.images asks for 512 .* which has {n_tune} of .*lower int8.images"):
-        first_tune_images(split, 512, 0.4, 17)
+def test_a_small_tune_fold_is_taken_whole_and_an_empty_one_says_what_to_change(tmp_path, images):
+    split = split_of(tmp_path / "val.parquet", images)
+    assert len(first_tune_images(split, 512, 0.4, 17)) == int(in_tune(np.arange(N), 0.4, 17).sum())
+    with pytest.raises(
+        InputError, match=r"none of the .* rows of .* is in the tune fold.*raise calibrate\.tune_fraction"
+    ):
+        first_tune_images(split, 512, 1e-9, 17)
 
 
 def test_unknown_heads_and_no_images_are_refused(graph, images):

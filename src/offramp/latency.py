@@ -7,6 +7,7 @@ does, which costs P; and the full network, which costs F. Then the head costs P 
 sums that calibrators minimise are exact for one enabled exit, and a model for several.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,7 +25,9 @@ from offramp.timing import interleaved, spread
 
 Floats = NDArray[np.float64]
 CALLS_IN_TURN = 10
-WARM_UP = 5  # calls
+MORE_ROUNDS = 4
+SPREAD_OVER = 4  # turns of every batch size
+WARM_UP = 3  # calls
 
 
 @dataclass(frozen=True)
@@ -93,24 +96,30 @@ def measure(
 ) -> dict[int, Latency]:
     """Return the latency at each batch size, in rounds of all policies side by side.
 
-    `image_shape` is (channels, height, width); the images are noise. Batches smaller than the largest are called up to
-    ten times in a turn.
+    `image_shape` is (channels, height, width); the images are noise. A batch smaller than the largest is called up to
+    ten times in a turn, in up to four times `repeats` rounds. The rounds of a batch size are spread over the whole
+    measurement, because a machine may be slow for seconds.
     """
     channels, height, width = image_shape
     n_exits = len(scoring.exits)
     runtimes = {name: Runtime(engine, thresholds, scoring) for name, thresholds in _policies(n_exits).items()}
+    network = engine.step(Piece(None, n_exits - 1, (n_exits - 1,), features=True), None)
     last_head = engine.step(Piece(n_exits - 1, n_exits - 1, (n_exits - 1,), features=False), None)
-    found = {}
-    for batch_size in tqdm(batch_sizes, desc=f"latency {engine.name}", unit="batch size", disable=None, leave=False):
-        noise = np.random.default_rng(0).integers(0, 256, (batch_size, height, width, channels), dtype=np.uint8)
-        features = engine.step(Piece(None, n_exits - 1, (n_exits - 1,), features=True), None)(noise).features
+    parts: dict[int, list[Mapping[str, Floats]]] = {size: [] for size in batch_sizes}
+    turns = [size for _ in range(SPREAD_OVER) for size in batch_sizes]
+    for size in tqdm(turns, desc=f"latency {engine.name}", unit="turn", disable=None, leave=False):
+        noise = np.random.default_rng(0).integers(0, 256, (size, height, width, channels), dtype=np.uint8)
         runs: dict[str, Any] = {name: _call(runtime, noise) for name, runtime in runtimes.items()}
-        runs["last head"] = _call(last_head, features)
-        in_turn = min(CALLS_IN_TURN, max(batch_sizes) // batch_size)
-        seconds = interleaved(runs, repeats, warm_up=WARM_UP, in_turn=in_turn)
-        ms = {name: values * 1e3 / batch_size for name, values in seconds.items()}
-        found[batch_size] = _parts(ms, n_exits, scoring.change is not None)
-    return found
+        runs["last head"] = _call(last_head, network(noise).features)
+        times = max(batch_sizes) // size  # as many as the largest batch has images for
+        rounds = math.ceil(repeats * min(MORE_ROUNDS, times) / SPREAD_OVER)
+        seconds = interleaved(runs, rounds, WARM_UP, min(CALLS_IN_TURN, times))
+        parts[size].append({name: values * 1e3 / size for name, values in seconds.items()})
+    ms = {
+        size: {name: np.concatenate([part[name] for part in found]) for name in found[0]}
+        for size, found in parts.items()
+    }
+    return {size: _parts(values, n_exits, scoring.change is not None) for size, values in ms.items()}
 
 
 def timed_scoring(score: str, exits: list[str], n_classes: int) -> Scoring:

@@ -10,9 +10,9 @@ BATCH = 256  # rows decoded at once
 
 
 def first_tune_images(validation: Split, number: int, tune_fraction: float, fold_seed: int) -> Images:
-    """Return the first images (number, height, width, channels) of the validation split that are in its tune fold.
+    """Return the first images (≤ number, height, width, channels) of the validation split that are in its tune fold.
 
-    Raises InputError where the fold has fewer.
+    All of them where the fold has fewer. Raises InputError where it is empty.
     """
     parts: list[Images] = []
     found = 0
@@ -21,8 +21,10 @@ def first_tune_images(validation: Split, number: int, tune_fraction: float, fold
         parts.append(part)
         found += len(part)
         if found == number:
-            return np.concatenate(parts)
-    raise InputError(
-        f"int8.images asks for {number} images of the tune fold, which has {found} of the {validation.rows} rows of "
-        f"{validation.path}; lower int8.images or raise calibrate.tune_fraction in params.yaml"
-    )
+            break
+    if not found:
+        raise InputError(
+            f"none of the {validation.rows} rows of {validation.path} is in the tune fold, whose images int8 is "
+            "calibrated on; raise calibrate.tune_fraction in params.yaml"
+        )
+    return np.concatenate(parts)

@@ -28,7 +28,7 @@ def engines_table() -> str:
 
 
 def break_even_table() -> str:
-    """Return, per engine and batch size, the share of samples that must leave at an exit for it to save time.
+    """Return, at the smallest and largest batch, the share of samples that must leave at an exit for it to save time.
 
     With exit k alone enabled a sample that leaves takes L, one that does not takes P, and the full network F: the exit
     pays where q L + (1 − q) P < F, from a share q of (P − F) / (P − L) on.
@@ -37,7 +37,8 @@ def break_even_table() -> str:
     names = list(next(iter(measured[ENGINES[0]].values()))["exits"])
     lines = ["| engine, batch | " + " | ".join(names[:-1]) + " |", "|---" * len(names) + "|"]
     for engine in ENGINES:
-        for size in measured[engine]:
+        sizes = list(measured[engine])
+        for size in dict.fromkeys((sizes[0], sizes[-1])):
             costs = read_costs(METRICS / "latency.json", LatencyRow(engine, int(size.removeprefix("batch_"))))
             lines.append(f"| {engine}, {size.removeprefix('batch_')} | " + " | ".join(_shares(costs)) + " |")
     return "\n".join(lines)
