@@ -25,7 +25,7 @@ from offramp.timing import interleaved, spread
 
 Floats = NDArray[np.float64]
 CALLS_IN_TURN = 10
-MORE_ROUNDS = 4
+MORE_ROUNDS = 2
 SPREAD_OVER = 4  # turns of every batch size
 WARM_UP = 3  # calls
 
@@ -97,7 +97,7 @@ def measure(
     """Return the latency at each batch size, in rounds of all policies side by side.
 
     `image_shape` is (channels, height, width); the images are noise. A batch smaller than the largest is called up to
-    ten times in a turn, in up to four times `repeats` rounds. The rounds of a batch size are spread over the whole
+    ten times in a turn, in up to twice `repeats` rounds. The rounds of a batch size are spread over the whole
     measurement, because a machine may be slow for seconds.
     """
     channels, height, width = image_shape

@@ -16,4 +16,4 @@ class LatencyParams(Section):
         AfterValidator(no_repeats),
         must_be("a non-empty list of whole numbers, at least 1, without repeats"),
     ] = [1, 4, 16, 64]
-    repeats: PositiveInt = 20
+    repeats: PositiveInt = 12
