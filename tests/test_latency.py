@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from exported import CLASSES, EXITS, exported, lively_network
-from offramp.costs import LatencyRow, read_costs
+from offramp.costs import LatencyRow, from_parts, read_costs
 from offramp.files import write_json
 from offramp.latency import Latency, _parts, measure, tidy, timed_scoring, to_json
+from offramp.report.latency import break_even
 from offramp.runtime.live import Runtime
 from offramp.runtime.onnx_engine import OnnxEngine
 from offramp.timing import interleaved, spread
@@ -81,3 +82,10 @@ def test_turns_alternate_and_a_turn_is_several_calls():
 
 def test_a_spread_is_the_median_and_the_outer_tenths():
     assert spread(np.arange(11.0)) == (5.0, 1.0, 9.0)
+
+
+def test_an_exit_pays_from_the_share_on_at_which_leaving_there_saves_what_its_head_costs():
+    costs = from_parts("ms", [3.0, 5.0, 2.0], [0.5, 0.25, 1.0])
+    share = break_even(costs, 0)
+    assert share == pytest.approx(0.5 / 8)  # the head costs 0.5; who leaves pays 3.5, who does not 11.5
+    assert share * 3.5 + (1 - share) * 11.5 == pytest.approx(costs.full)
