@@ -140,7 +140,13 @@ class Contest:
         """Return accuracy, speed and agreement of one contestant; `main` are the main cache's logits."""
         label, taken = measured.label[0], measured.exit[0]
         right, full_right = label == self._pictures.label, full.label[0] == self._pictures.label
-        same = compare(label, taken, logits, policy.thresholds, policy.scoring)
+        same = max(
+            (
+                compare(*answers, logits, policy.thresholds, policy.scoring)
+                for answers in zip(measured.label, measured.exit, strict=True)
+            ),
+            key=lambda agreement: agreement.mismatches,
+        )
         other = compare(label, taken, main, policy.thresholds, policy.scoring)
         ms, low, high = spread(measured.seconds / len(label) * 1e3)
         row: dict[str, Any] = {
@@ -161,13 +167,14 @@ class Contest:
         speedup, low, high = spread(full.seconds / measured.seconds)
         enabled = [threshold is not None for threshold in policy.thresholds]
         found = {"speedup": speedup, "speedup_low": low, "speedup_high": high}
+        means = {}
         for name, costs in self._costs.items():
-            mean = policy.scoring.costs(costs).at_exits(enabled)[measured.exit[0]].mean()
-            found[f"{name}_speedup"] = float(costs.full / mean)
+            means[name] = float(policy.scoring.costs(costs).at_exits(enabled)[measured.exit[0]].mean())
+            found[f"{name}_speedup"] = costs.full / means[name]
         latency = self._costs["modelled"]
         assert latency.segment is not None, "measured by the part"
         segments = float(np.cumsum(latency.segment)[measured.exit[0]].mean())
-        found |= {"modelled_ms": float(mean), "modelled_ms_of_segments": segments}
+        found |= {"modelled_ms": means["modelled"], "modelled_ms_of_segments": segments}
         return found | {"efficiency": speedup / found["mac_speedup"]}
 
 

@@ -7,6 +7,7 @@ from offramp.benchmark.caching import first_pictures, logits_of
 from offramp.benchmark.precision import Precision, benchmark, describe
 from offramp.cache.reading import open_cache
 from offramp.files import write_json
+from offramp.named import named_policy
 from offramp.params.benchmark import Benchmark
 from offramp.params.compute import Compute
 from offramp.params.reading import StageParams
@@ -35,6 +36,9 @@ def main() -> None:
         )
         for suffix in ("_int8", "")
     )
+    for precision in (int8, float32):
+        if warning := named_policy("selected", precision.policies).warning:
+            print(warning)
     table = benchmark(int8, float32, pictures, chosen.batch_sizes, chosen.repeats)
     about = {"threads": threads, "samples": len(pictures.sample), "repeats": chosen.repeats}
     write_json(Path("metrics/int8.json"), {"about": {**about, "host": host.summary(host.describe())}, **table})

@@ -75,9 +75,12 @@ def test_the_score_change_is_timed_with_all_its_predictors():
 
 def test_turns_alternate_and_a_turn_is_several_calls():
     calls = []
-    seconds = interleaved({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, 2, warm_up=1, in_turn=3)
-    assert "".join(calls) == "ab" + "aaabbb" * 2
-    assert {name: values.shape for name, values in seconds.items()} == {"a": (2,), "b": (2,)}
+    seconds = interleaved({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, 20, warm_up=1, in_turn=3)
+    said = "".join(calls)
+    assert said[:2] == "ab"
+    turns = {said[start : start + 6] for start in range(2, len(said), 6)}
+    assert turns == {"aaabbb", "bbbaaa"}, "each repeat has a turn of everybody, in either order"
+    assert {name: values.shape for name, values in seconds.items()} == {"a": (20,), "b": (20,)}
 
 
 def test_a_spread_is_the_median_and_the_outer_tenths():

@@ -61,7 +61,7 @@ def test_dependencies_are_exactly_the_modules_a_stage_imports(stage):
     assert declared == import_closure(ROOT / f"stages/{stage}.py")
 
 
-@pytest.mark.parametrize("stage", ["prepare", "train", "logits", "costs", "calibrate", "reliability", "sweep"])
+@pytest.mark.parametrize("stage", sorted(name for name, stage in STAGES.items() if "params" in stage))
 def test_a_stage_declares_every_section_it_reads(stage):
     """A section with defaults that dvc.yaml forgets would silently be the default."""
     text = (ROOT / f"stages/{stage}.py").read_text()

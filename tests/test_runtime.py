@@ -162,8 +162,9 @@ def test_a_score_that_compares_exits_runs_disabled_heads_before_the_last_side_ex
 @pytest.mark.parametrize("temperature", [1.0, 1.7])
 @pytest.mark.parametrize("scale", [0.1, 3.0, 300.0])
 def test_a_score_in_the_graph_is_the_score_of_replay_to_the_bit(rng, score, temperature, scale):
-    logits = (rng.normal(size=(2000, CLASSES)) * scale).astype(np.float32)
+    logits = (rng.normal(size=(100_000, CLASSES)) * scale).astype(np.float32)
     logits[:50] = logits[:50].round()  # ties
+    logits[50:50_000] += np.float32(50)  # a high common level
     inputs = [helper.make_tensor_value_info("logits_1", TensorProto.FLOAT, ["samples", CLASSES])]
     opset = [helper.make_opsetid("", 20)]
     model = helper.make_model(helper.make_graph([], "score", inputs, []), opset_imports=opset, ir_version=10)

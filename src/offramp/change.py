@@ -64,7 +64,7 @@ class Change:
             try:
                 row = [float(value) for value in content[name]["weights"]]
                 intercept = float(content[name]["intercept"])
-            except (KeyError, TypeError, ValueError):
+            except (KeyError, TypeError, ValueError, OverflowError):
                 raise ValueError(f"{name} of score 'change' needs weights (numbers) and an intercept") from None
             if not np.isfinite([*row, intercept]).all():
                 raise ValueError(f"{name} of score 'change' has a weight that is not finite")

@@ -41,8 +41,8 @@ def without_dear_exits(thresholds: Thresholds, uncertainty: NDArray[np.float64],
     side = np.array([-math.inf if threshold is None else threshold for threshold in thresholds[:-1]])
     would = leaves(uncertainty[:, :-1], side)  # (samples, side exits)
     # Few distinct rows say everything: at which exits a sample would leave if it came so far.
-    codes, counts = np.unique(would @ (1 << np.arange(len(side))), return_counts=True)
-    patterns = (codes[:, None] >> np.arange(len(side)) & 1).astype(np.bool_)
+    codes, counts = np.unique(np.packbits(would, axis=1), axis=0, return_counts=True)
+    patterns = np.unpackbits(codes, axis=1, count=len(side)).astype(np.bool_)
 
     def cost_with(enabled: Enabled) -> float:
         out = np.append(patterns & np.array(enabled[:-1]), np.ones((len(patterns), 1), np.bool_), axis=1)

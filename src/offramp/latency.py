@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from offramp.change import Change, n_predictors
+from offramp.host import describe, summary
 from offramp.policies import Thresholds, full_network
 from offramp.runtime.live import Runtime
 from offramp.runtime.steps import Engine, Piece
@@ -54,7 +55,8 @@ class Latency:
 
 def to_json(measured: Mapping[str, Mapping[int, Latency]], threads: int, repeats: int) -> dict[str, Any]:
     """Return metrics/latency.json: per engine and batch size, medians with their 10th and 90th percentiles."""
-    content: dict[str, Any] = {"unit": "ms", "threads": threads, "repeats": repeats}
+    about = {"threads": threads, "repeats": repeats, "host": summary(describe())}
+    content: dict[str, Any] = {"unit": "ms", **about}
     for engine, by_size in measured.items():
         content[engine] = {f"batch_{size}": _row(latency) for size, latency in by_size.items()}
     return content

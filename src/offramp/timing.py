@@ -14,7 +14,8 @@ def interleaved(
 ) -> dict[str, NDArray[np.float64]]:
     """Return the seconds (repeats,) that one call of every run takes.
 
-    All take turns, so that whatever slows the machine slows them all. A turn is `in_turn` calls, and their mean counts:
+    All take turns, in an order that is drawn anew for every repeat, so that whatever slows the machine slows them all
+    and nobody always follows the same one. A turn is `in_turn` calls, and their mean counts:
     who is called once in a turn finds the processor's caches full of the others' weights, which nobody who is deployed
     alone does.
     """
@@ -22,8 +23,11 @@ def interleaved(
         for run in runs.values():
             run()
     seconds = {name: np.empty(repeats) for name in runs}
+    names, order = list(runs), np.random.default_rng(0)
     for repeat in range(repeats):
-        for name, run in runs.items():
+        for place in order.permutation(len(names)):
+            name = names[place]
+            run = runs[name]
             start = time.perf_counter_ns()
             for _ in range(in_turn):
                 run()

@@ -1,7 +1,7 @@
 """Timing policies side by side on the same images, batch after batch, as they would run.
 
 In every repeat all contestants run every turn of images before anybody goes on to the next, so that whatever slows
-the machine slows them all; who begins changes from repeat to repeat. A turn is several batches where these are small:
+the machine slows them all; their order is drawn anew for every turn. A turn is several batches where these are small:
 who runs one image and then waits for the others finds the processor's caches full of their weights, which nobody who
 is deployed alone does.
 """
@@ -73,11 +73,11 @@ def measure(
         ) as progress,
         _no_garbage_collection(),
     ):
+        order = np.random.default_rng(0)
         for repeat in range(repeats):
-            first = repeat % len(names)
             for turn in turns:
-                for name in (*names[first:], *names[:first]):
-                    logs[name].add(repeat, _take_turn(contestants[name], turn))
+                for place in order.permutation(len(names)):
+                    logs[names[place]].add(repeat, _take_turn(contestants[names[place]], turn))
                 progress.update()
     return {name: log.measured() for name, log in logs.items()}
 

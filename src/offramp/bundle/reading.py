@@ -103,6 +103,8 @@ def load(folder: str | os.PathLike[str], threads: int = 2) -> Bundle:
 
     Raises InputError, in one line that names the file, for a bundle that is not as it was exported.
     """
+    if type(threads) is not int or threads < 1:
+        raise InputError(f"threads must be a whole number, at least 1; got {threads!r}")
     place = Path(folder)
     manifest = _read_manifest(place)
     _require_no_others(place, manifest)

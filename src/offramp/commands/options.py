@@ -1,6 +1,7 @@
 """What several commands share: how a command is declared, and the options of calibration."""
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,8 +60,18 @@ def parameters(options: argparse.Namespace) -> "Calibration":
 
 def at_least_one(text: str) -> int:
     """Return a whole number, at least 1 (an argparse type)."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number, at least 1; got {text!r}")
+    return _whole(text, None)
+
+
+def up_to(largest: int) -> Callable[[str], int]:
+    """Return an argparse type: a whole number from 1 to `largest`."""
+    return lambda text: _whole(text, largest)
+
+
+def _whole(text: str, largest: int | None) -> int:
+    if not text.isdecimal() or int(text) < 1 or (largest is not None and int(text) > largest):
+        allowed = "at least 1" if largest is None else f"from 1 to {largest}"
+        raise argparse.ArgumentTypeError(f"must be a whole number, {allowed}; got {text!r}")
     return int(text)
 
 

@@ -42,6 +42,13 @@ class Project(Section):
             raise unknown_name(self.datasets, self.data.name, "data.name", "datasets")
         if self.model.name not in self.models:
             raise unknown_name(self.models, self.model.name, "model.name", "models")
+        wanted, measured = self.calibrate.latency.batch_size, self.latency.batch_sizes
+        if self.calibrate.cost == "latency" and wanted not in measured:
+            sizes = ", ".join(str(size) for size in measured)
+            raise ValueError(
+                f"calibrate.latency.batch_size must be one of latency.batch_sizes ({sizes}) where calibrate.cost is "
+                f"latency; got {wanted}"
+            )
         return self
 
     @model_validator(mode="after")

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from offramp.costs import Costs, LatencyRow, read_costs
-from offramp.host import summary
 
 METRICS = Path("metrics")
 ENGINES = ("onnx", "onnx_int8", "torch")
@@ -23,7 +22,7 @@ def engines_table() -> str:
         lines.append(f"| {engine} | " + " | ".join(_full(measured[engine][size]) for size in sizes) + " |")
     ratios = [measured["torch"][size]["full"] / measured["onnx"][size]["full"] for size in sizes]
     lines.append("| torch / onnx | " + " | ".join(f"{ratio:.1f}" for ratio in ratios) + " |")
-    about = f"Medians of {measured['repeats']} rounds (10 to 90 %), {measured['threads']} threads, {_host()}."
+    about = f"Medians of {measured['repeats']} rounds (10 to 90 %), {measured['threads']} threads, {measured['host']}."
     return "\n".join([*lines, "", about])
 
 
@@ -63,7 +62,3 @@ def _full(row: dict[str, Any]) -> str:
 
 def _latency() -> Any:
     return json.loads((METRICS / "latency.json").read_text(encoding="utf-8"))
-
-
-def _host() -> str:
-    return summary(json.loads((METRICS / "host.json").read_text(encoding="utf-8")))

@@ -115,8 +115,10 @@ def _entropy(build: _Builder, scaled: str, largest: str, answer: str) -> str:
 
 def _least_confidence(build: _Builder, scaled: str, largest: str, answer: str) -> str:
     nowhere = build.node("Sub", largest, build.number(np.inf))
-    others = build.node("ScatterElements", scaled, answer, nowhere, axis=1)
-    return build.node("Sub", build.total("ReduceLogSumExp", others), build.node("Squeeze", largest, build.indices(1)))
+    others = build.node("ScatterElements", build.node("Sub", scaled, largest), answer, nowhere, axis=1)
+    second = build.node("ReduceMax", others, build.indices(1), keepdims=1)
+    rest = build.total("ReduceSum", build.node("Exp", build.node("Sub", others, second)))
+    return build.node("Add", build.node("Squeeze", second, build.indices(1)), build.node("Log", rest))
 
 
 def _margin(build: _Builder, scaled: str, largest: str, answer: str) -> str:

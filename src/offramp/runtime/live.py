@@ -122,10 +122,7 @@ class Runtime:
 
 
 class _Pool:
-    """The samples that are left, and the answers of those that are not.
-
-    Leaving all at once, which is what every batch of one does, writes no index.
-    """
+    """The samples that are left, and the answers of those that are not."""
 
     def __init__(self, n: int) -> None:
         self.size = n

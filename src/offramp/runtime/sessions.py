@@ -19,6 +19,7 @@ FEATURES = "features_"  # and the number of the exit
 LABEL = "label"
 UNCERTAINTY = "uncertainty"
 ERRORS_ONLY = 3
+SLOTS = 64  # batch sizes whose bindings are kept
 SMALL = 2**14  # bytes that are sooner copied than bound
 TYPES = {
     "tensor(float)": np.float32,
@@ -37,6 +38,7 @@ class SessionStep:
     def __init__(self, model: bytes, threads: int) -> None:
         self._session = open_session(model, threads)
         self._input = self._session.get_inputs()[0].name
+        self._starts = not self._input.startswith(FEATURES)
         outputs = self._session.get_outputs()
         self._names = [output.name for output in outputs]
         self._heads = [name for name in self._names if not name.startswith((FEATURES, LABEL, UNCERTAINTY))]
@@ -52,6 +54,8 @@ class SessionStep:
         slot = self._slots.get(len(features)) or self._make_slot(len(features))
         slot.take_in(features)
         self._session.run_with_iobinding(slot.binding)
+        if self._starts:
+            slot.forget()  # the caller's images
         values = slot.values
         after = None if self._features is None else values[self._features]
         if not self._heads:
@@ -66,6 +70,8 @@ class SessionStep:
 
     def _make_slot(self, samples: int) -> "_Slot":
         """Return outputs for batches of this size: the first rows of arrays that all sizes share."""
+        if len(self._slots) == SLOTS:
+            self._slots.clear()
         if samples > self._room:
             self._slots.clear()
             self._room = samples
@@ -99,6 +105,14 @@ class _Slot:
             features = self._own
             if features is self._bound:
                 return
+        self._bind(features)
+
+    def forget(self) -> None:
+        """Let go of an input that is not our own copy."""
+        if self._bound is not self._own:
+            self._bound = None
+
+    def _bind(self, features: NDArray[Any]) -> None:
         self.binding.bind_input(self._name, "cpu", 0, features.dtype, features.shape, features.ctypes.data)
         self._bound = features  # keeps it alive too
 
