@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 import yaml
 
+from latency_case import write_case
 from offramp.cache.reading import open_cache
 from offramp.costs import Costs, from_parts
 from offramp.outcomes import Outcomes, read_outcomes
 from offramp.scoring import Scoring
+from recheck_case import write_recheck_case
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -22,6 +24,22 @@ def rng():
 @pytest.fixture
 def costs() -> Costs:
     return from_parts("macs", [10, 20, 30, 40], [4, 3, 2, 1])
+
+
+@pytest.fixture(scope="module")
+def latency_folder(tmp_path_factory):
+    """Caches, costs of both kinds and policies of a network with one dear head; see latency_case."""
+    path = tmp_path_factory.mktemp("latency")
+    write_case(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def recheck_folder(tmp_path_factory):
+    """A validation cache, costs, and the policies of three calibrations; see recheck_case."""
+    path = tmp_path_factory.mktemp("recheck")
+    write_recheck_case(path)
+    return path
 
 
 def edit_params(path: Path, key: str, value) -> None:

@@ -2,8 +2,7 @@
 
 import json
 
-import numpy as np
-
+from graded import graded_logits
 from offramp.cache.writing import write_logits
 from offramp.calibration import METHODS, calibrate_cache
 from offramp.costs import LatencyRow, read_costs, write_costs
@@ -36,19 +35,10 @@ def latency():
     return content
 
 
-def draw(seed, n):
-    """Return logits (n, 4, 4) and labels of samples of graded difficulty; later exits are better."""
-    rng = np.random.default_rng(seed)
-    label, ease = rng.integers(0, 4, n), rng.random(n)
-    logits = rng.normal(size=(n, 4, 4))
-    logits[np.arange(n), :, label] += np.outer(ease, (4.0, 5.0, 6.0, 8.0))
-    return logits.astype(np.float32), label
-
-
 def write_case(path):
     """Write two caches, both kinds of costs, and policies for time on onnx at batch 1."""
     for name, seed in (("val", 1), ("test", 2)):
-        write_logits(path / f"{name}.parquet", *draw(seed, 1200))
+        write_logits(path / f"{name}.parquet", *graded_logits(seed, 1200, (4.0, 5.0, 6.0, 8.0)))
     (path / "latency.json").write_text(json.dumps(latency()))
     write_costs(path / "costs.json", EXITS, [10, 20, 30, 40], [3, 3, 3, 2])
     costs = read_costs(path / "latency.json", BATCH_1)

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from latency_case import BATCH_1, DEAR, EXITS, HEAD, SEGMENT, entry_of, latency, settings, write_case
+from latency_case import BATCH_1, DEAR, EXITS, HEAD, SEGMENT, entry_of, latency, settings
 from offramp.calibration import METHODS, calibrate_cache
 from offramp.costs import LatencyRow, read_costs
 from offramp.errors import InputError
@@ -15,39 +15,34 @@ from offramp.policies import Policies, Policy, describe, exits_taken, read_polic
 from offramp.scoring import Scoring
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    path = tmp_path_factory.mktemp("latency")
-    write_case(path)
-    return path
-
-
 @pytest.fixture
-def content(folder):
-    return json.loads((folder / "p.json").read_text())
+def content(latency_folder):
+    return json.loads((latency_folder / "p.json").read_text())
 
 
 @pytest.mark.parametrize("engine", HEAD)
-def test_every_method_avoids_the_exit_whose_head_takes_longer_than_it_saves(folder, engine):
-    measured = read_costs(folder / "latency.json", LatencyRow(engine, 1))
-    policies = calibrate_cache(folder / "val.parquet", measured, settings()).policies
+def test_every_method_avoids_the_exit_whose_head_takes_longer_than_it_saves(latency_folder, engine):
+    measured = read_costs(latency_folder / "latency.json", LatencyRow(engine, 1))
+    policies = calibrate_cache(latency_folder / "val.parquet", measured, settings()).policies
     for policy in policies:
         assert policy.feasible, policy.name
         enabled = [name for name, threshold in zip(EXITS, policy.thresholds, strict=True) if threshold is not None]
         assert DEAR[engine] not in enabled, policy.name
         assert len(enabled) > 1, policy.name
         assert policy.validation["latency_ratio"] < 1, policy.name
-    macs = calibrate_cache(folder / "val.parquet", read_costs(folder / "costs.json"), settings()).policies
+    macs = calibrate_cache(
+        latency_folder / "val.parquet", read_costs(latency_folder / "costs.json"), settings()
+    ).policies
     used = [policy.thresholds[EXITS.index(DEAR[engine])] is not None for policy in macs]
     assert sum(used) >= len(METHODS) - 1, "by MACs that exit pays"
 
 
-def test_the_row_that_is_asked_for_is_read(folder):
-    costs = read_costs(folder / "latency.json", BATCH_1)
+def test_the_row_that_is_asked_for_is_read(latency_folder):
+    costs = read_costs(latency_folder / "latency.json", BATCH_1)
     assert (costs.unit, str(costs.row), costs.full) == ("ms", "onnx, batch 1", pytest.approx(10.2))
     assert costs.at_exits([True] * 4).tolist() == pytest.approx([1.3, 12.3, 15.6, 19.8])
-    assert read_costs(folder / "latency.json", LatencyRow("onnx", 64)).full == pytest.approx(2.6)
-    assert read_costs(folder / "costs.json", BATCH_1).row is None  # a file of one table has no rows
+    assert read_costs(latency_folder / "latency.json", LatencyRow("onnx", 64)).full == pytest.approx(2.6)
+    assert read_costs(latency_folder / "costs.json", BATCH_1).row is None  # a file of one table has no rows
 
 
 @pytest.mark.parametrize(
@@ -58,9 +53,9 @@ def test_the_row_that_is_asked_for_is_read(folder):
         (None, r"holds times per engine and batch size \(onnx batch 1, .*\), where costs in MACs are wanted"),
     ],
 )
-def test_a_row_that_was_not_measured_is_refused_with_those_that_were(folder, row, message):
+def test_a_row_that_was_not_measured_is_refused_with_those_that_were(latency_folder, row, message):
     with pytest.raises(InputError, match=message):
-        read_costs(folder / "latency.json", row)
+        read_costs(latency_folder / "latency.json", row)
 
 
 @pytest.mark.parametrize(
@@ -97,7 +92,7 @@ def test_an_unknown_unit_and_a_missing_latency_file_are_refused(tmp_path):
         read_costs(tmp_path / "latency.json", BATCH_1)
 
 
-def test_the_file_names_times_as_times(folder, content):
+def test_the_file_names_times_as_times(latency_folder, content):
     pairs = {name: {"segment": s, "head": h} for name, s, h in zip(EXITS, SEGMENT, HEAD["onnx"], strict=True)}
     assert content["cost"] == {"unit": "ms", "engine": "onnx", "batch_size": 1, "exits": pairs}
     assert list(content) == ["schema_version", "score", "temperature", "cost", "policies"]
@@ -105,7 +100,7 @@ def test_the_file_names_times_as_times(folder, content):
         assert "mac_ratio" not in policy["validation"]
     certificate = entry_of(content, "certified")["certificate"]
     assert (certificate["costs"]["unit"], certificate["without_dear_exits"]) == ("ms", True)
-    text = describe(read_policies(folder / "p.json"))
+    text = describe(read_policies(latency_folder / "p.json"))
     assert text.count("of the full network's time (onnx, batch 1) on validation") == len(METHODS)
     assert "cost" not in text
 
@@ -119,8 +114,8 @@ def test_the_ratio_is_the_mean_time_of_those_who_leave_by_hand(content):
     assert entry["validation"]["latency_ratio"] == pytest.approx(mean / 10.2)
 
 
-def test_policies_for_macs_carry_no_trace_of_time(folder, tmp_path):
-    policies = calibrate_cache(folder / "val.parquet", read_costs(folder / "costs.json"), settings())
+def test_policies_for_macs_carry_no_trace_of_time(latency_folder, tmp_path):
+    policies = calibrate_cache(latency_folder / "val.parquet", read_costs(latency_folder / "costs.json"), settings())
     write_policies(tmp_path / "p.json", policies)
     assert (policies.costs, read_policies(tmp_path / "p.json").cost_row) == (None, None)
     text = (tmp_path / "p.json").read_text()
@@ -128,16 +123,16 @@ def test_policies_for_macs_carry_no_trace_of_time(folder, tmp_path):
     assert list(json.loads(text)) == ["schema_version", "score", "temperature", "policies"]
 
 
-def test_times_survive_a_round_trip(folder, tmp_path):
-    once = read_policies(folder / "p.json")
+def test_times_survive_a_round_trip(latency_folder, tmp_path):
+    once = read_policies(latency_folder / "p.json")
     write_policies(tmp_path / "again.json", once)
     assert once.cost_row == BATCH_1
-    assert json.loads((tmp_path / "again.json").read_text()) == json.loads((folder / "p.json").read_text())
+    assert json.loads((tmp_path / "again.json").read_text()) == json.loads((latency_folder / "p.json").read_text())
 
 
-def test_evaluation_stays_in_macs_and_adds_the_modelled_time(folder):
-    policies, macs = read_policies(folder / "p.json"), read_costs(folder / "costs.json")
-    outcomes = read_test(folder / "test.parquet", policies, macs)
+def test_evaluation_stays_in_macs_and_adds_the_modelled_time(latency_folder):
+    policies, macs = read_policies(latency_folder / "p.json"), read_costs(latency_folder / "costs.json")
+    outcomes = read_test(latency_folder / "test.parquet", policies, macs)
     result = evaluate(policies, outcomes, macs)
     for policy in policies.policies:
         entry = result[policy.method][f"{policy.target:g}"]
@@ -152,14 +147,14 @@ def test_evaluation_stays_in_macs_and_adds_the_modelled_time(folder):
     assert result["full"]["mmacs"] == pytest.approx(102e-6)
 
 
-def test_a_budget_of_time_is_judged_on_time_and_not_on_macs(folder):
+def test_a_budget_of_time_is_judged_on_time_and_not_on_macs(latency_folder):
     """Everybody leaves at exit 2: 12.3 of 10.2 ms, but 36 of 102 MACs."""
     policy = Policy("budget", 0.5, (None, math.inf, None, math.inf))
-    times, macs = read_costs(folder / "latency.json", BATCH_1), read_costs(folder / "costs.json")
+    times, macs = read_costs(latency_folder / "latency.json", BATCH_1), read_costs(latency_folder / "costs.json")
     met = {}
     for costs in (None, times):
         content = Policies(Scoring.plain("entropy", EXITS), [policy], policy, costs)
-        outcomes = read_test(folder / "test.parquet", content, macs)
+        outcomes = read_test(latency_folder / "test.parquet", content, macs)
         met[costs is times] = evaluate(content, outcomes, macs)["budget"]["0.5"]["meets_target"]
     assert met == {False: True, True: False}
     by_macs = Policies(Scoring.plain("entropy", EXITS), [policy], policy)

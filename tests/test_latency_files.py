@@ -5,23 +5,16 @@ import json
 
 import pytest
 
-from latency_case import entry_of, latency, write_case
+from latency_case import entry_of, latency
 from offramp.cli import main
 from offramp.errors import InputError
 from offramp.policies import read_policies
 from offramp.recheck import recheck
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    path = tmp_path_factory.mktemp("latency")
-    write_case(path)
-    return path
-
-
 @pytest.fixture
-def content(folder):
-    return json.loads((folder / "p.json").read_text())
+def content(latency_folder):
+    return json.loads((latency_folder / "p.json").read_text())
 
 
 @pytest.mark.parametrize(
@@ -45,8 +38,8 @@ def test_a_broken_cost_entry_is_refused_in_one_line(content, tmp_path, change, m
     assert "\n" not in str(error.value)
 
 
-def test_certificates_for_time_are_derived_again(folder):
-    report = recheck(folder / "p.json", folder / "val.parquet", folder / "latency.json")
+def test_certificates_for_time_are_derived_again(latency_folder):
+    report = recheck(latency_folder / "p.json", latency_folder / "val.parquet", latency_folder / "latency.json")
     assert report.passed, report.text
     assert report.text.count("confirmed, ") == 3
 
@@ -87,32 +80,32 @@ def _name(content):
         (_name, "validation latency_ratio is missing"),
     ],
 )
-def test_what_was_altered_afterwards_is_refuted(folder, content, tmp_path, alter, reason):
+def test_what_was_altered_afterwards_is_refuted(latency_folder, content, tmp_path, alter, reason):
     alter(content)
     (tmp_path / "p.json").write_text(json.dumps(content))
-    report = recheck(tmp_path / "p.json", folder / "val.parquet")
+    report = recheck(tmp_path / "p.json", latency_folder / "val.parquet")
     assert not report.passed
     assert any(reason in found for verdict in report.verdicts for found in verdict.refuted), report.text
 
 
-def test_other_times_than_those_of_the_file_are_refuted_and_other_units_refused(folder, tmp_path):
+def test_other_times_than_those_of_the_file_are_refuted_and_other_units_refused(latency_folder, tmp_path):
     altered = latency()
     altered["onnx"]["batch_1"]["exits"]["exit_2"]["head"] = 8.0
     (tmp_path / "latency.json").write_text(json.dumps(altered))
-    report = recheck(folder / "p.json", folder / "val.parquet", tmp_path / "latency.json")
+    report = recheck(latency_folder / "p.json", latency_folder / "val.parquet", tmp_path / "latency.json")
     assert "and the file's (" in report.text
     assert not report.passed
     with pytest.raises(InputError, match=r"costs.json holds costs in macs; the policies were calibrated for ms"):
-        recheck(folder / "p.json", folder / "val.parquet", folder / "costs.json")
+        recheck(latency_folder / "p.json", latency_folder / "val.parquet", latency_folder / "costs.json")
     del altered["onnx"]
     (tmp_path / "latency.json").write_text(json.dumps(altered))
     with pytest.raises(InputError, match="no times of 'onnx, batch 1', for which the policies were calibrated"):
-        recheck(folder / "p.json", folder / "val.parquet", tmp_path / "latency.json")
+        recheck(latency_folder / "p.json", latency_folder / "val.parquet", tmp_path / "latency.json")
 
 
-def test_the_commands_take_either_file(folder, tmp_path, monkeypatch, capsys):
+def test_the_commands_take_either_file(latency_folder, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    cache = ["--val", str(folder / "val.parquet"), "--costs", str(folder / "latency.json")]
+    cache = ["--val", str(latency_folder / "val.parquet"), "--costs", str(latency_folder / "latency.json")]
     chosen = ["--set", "calibrate.max_loss=[0.1]", "--set", "calibrate.select.target=0.1"]
     assert main(["calibrate", *cache, *chosen, "--set", "calibrate.latency.engine=torch", "--out", "p.json"]) == 0
     assert "of the full network's time (torch, batch 1)" in capsys.readouterr().out
@@ -120,24 +113,24 @@ def test_the_commands_take_either_file(folder, tmp_path, monkeypatch, capsys):
     assert "certified@0.1: confirmed" in capsys.readouterr().out
     assert main(["labels", *cache, *chosen, "--out", "rows.csv"]) == 0
     capsys.readouterr()
-    test = ["evaluate", "--test", str(folder / "test.parquet"), "--policies", "p.json", "--out", "e.json"]
-    assert main([*test, "--costs", str(folder / "costs.json")]) == 0
+    test = ["evaluate", "--test", str(latency_folder / "test.parquet"), "--policies", "p.json", "--out", "e.json"]
+    assert main([*test, "--costs", str(latency_folder / "costs.json")]) == 0
     out = capsys.readouterr().out
     assert "share of time, modelled" in out
     assert "share of MACs" in out
-    assert main([*test, "--costs", str(folder / "latency.json")]) == 0
+    assert main([*test, "--costs", str(latency_folder / "latency.json")]) == 0
     assert "times of torch, batch 1, from" in capsys.readouterr().out
     result = json.loads((tmp_path / "e.json").read_text())
     assert result["full"]["ms"] == pytest.approx(10.2)
     assert not {"mmacs", "mac_ratio", "speedup"} & set(result["budget"]["0.3"])
 
 
-def test_policies_for_macs_are_timed_at_the_documented_default(folder, tmp_path, monkeypatch, capsys):
+def test_policies_for_macs_are_timed_at_the_documented_default(latency_folder, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    cache = ["--val", str(folder / "val.parquet"), "--costs", str(folder / "costs.json")]
+    cache = ["--val", str(latency_folder / "val.parquet"), "--costs", str(latency_folder / "costs.json")]
     assert main(["calibrate", *cache, "--out", "p.json"]) == 0
-    test = ["evaluate", "--test", str(folder / "test.parquet"), "--policies", "p.json", "--out", "e.json"]
-    assert main([*test, "--costs", str(folder / "latency.json")]) == 0
+    test = ["evaluate", "--test", str(latency_folder / "test.parquet"), "--policies", "p.json", "--out", "e.json"]
+    assert main([*test, "--costs", str(latency_folder / "latency.json")]) == 0
     assert "times of onnx, batch 1, from" in (out := capsys.readouterr().out)
     assert "(the default row: the policies name none)" in out
 
@@ -152,9 +145,9 @@ def test_policies_for_macs_are_timed_at_the_documented_default(folder, tmp_path,
         ("size: 1", "calibrate.latency.size is not a parameter"),
     ],
 )
-def test_a_wrong_row_is_one_line_and_status_2(folder, tmp_path, monkeypatch, capsys, value, message):
+def test_a_wrong_row_is_one_line_and_status_2(latency_folder, tmp_path, monkeypatch, capsys, value, message):
     monkeypatch.chdir(tmp_path)
-    cache = ["--val", str(folder / "val.parquet"), "--costs", str(folder / "latency.json")]
+    cache = ["--val", str(latency_folder / "val.parquet"), "--costs", str(latency_folder / "latency.json")]
     assert main(["calibrate", *cache, "--set", f"calibrate.latency={{{value}}}", "--out", "p.json"]) == 2
     error = capsys.readouterr().err
     assert message in error

@@ -14,73 +14,32 @@ import pytest
 from offramp import recheck as package
 from offramp.cache.writing import write_logits
 from offramp.calibration import calibrate_cache
-from offramp.costs import from_parts, write_costs
+from offramp.costs import from_parts
 from offramp.errors import InputError
 from offramp.policies import write_policies
-from offramp.recheck import MissingLabelsError, recheck, recheck_fresh
+from offramp.recheck import recheck
 from offramp.recheck.chains import equal_change, thinned
 from offramp.recheck.claims import Claim
 from offramp.recheck.rows import in_tune, open_for, read_table
 from offramp.recheck.schema import StatedCosts, finite, read_policies_file
 from offramp.settings import Settings
+from recheck_case import HEAD, SEGMENT, WANTED, draw
 from tampering import TAMPERINGS, certified
-
-SEGMENT, HEAD = [10, 30, 60], [4, 3, 2]
-WANTED = [
-    ("shared", 0.8),
-    ("certified", 0.03),
-    ("certified", 0.0001),  # infeasible
-    ("certified_overall", 0.75),
-    ("certified_per_exit", 0.8),
-]
-PLAIN = Settings(WANTED, ("certified", 0.03))
-PAIRED = Settings(WANTED[:3], ("certified", 0.03))
-OTHER = Settings(
-    WANTED,
-    ("certified", 0.03),
-    score="change",
-    temperature="per_exit",
-    family="geometric",
-    test="difference",
-    simultaneous=True,
-)
-
-
-def draw(seed: int, n: int, strength=(4.0, 6.0, 8.0)):
-    """Return logits (n, 3, 4) and labels of samples of graded difficulty; later exits are better."""
-    rng = np.random.default_rng(seed)
-    label, ease = rng.integers(0, 4, n), rng.random(n)
-    logits = rng.normal(size=(n, 3, 4))
-    logits[np.arange(n), :, label] += np.outer(ease, strength)
-    return logits.astype(np.float32), label
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """A validation cache, costs, and the policies of three calibrations."""
-    path = tmp_path_factory.mktemp("recheck")
-    write_logits(path / "val.parquet", *draw(5, 1500))
-    write_costs(path / "costs.json", ["exit_1", "exit_2", "exit_3"], SEGMENT, HEAD)
-    for name, settings in (("plain", PLAIN), ("other", OTHER), ("paired", PAIRED)):
-        write_policies(
-            path / f"{name}.json", calibrate_cache(path / "val.parquet", from_parts("macs", SEGMENT, HEAD), settings)
-        )
-    return path
 
 
 @pytest.fixture
-def content(folder):
-    return json.loads((folder / "paired.json").read_text())
+def content(recheck_folder):
+    return json.loads((recheck_folder / "paired.json").read_text())
 
 
-def check(folder, tmp_path, content, val="val.parquet", costs="costs.json"):
+def check(recheck_folder, tmp_path, content, val="val.parquet", costs="costs.json"):
     (tmp_path / "altered.json").write_text(json.dumps(content))
-    return recheck(tmp_path / "altered.json", folder / val, folder / costs)
+    return recheck(tmp_path / "altered.json", recheck_folder / val, recheck_folder / costs)
 
 
 @pytest.mark.parametrize("name", ["plain", "other"])
-def test_everything_that_is_calibrated_is_confirmed(folder, name):
-    report = recheck(folder / f"{name}.json", folder / "val.parquet", folder / "costs.json")
+def test_everything_that_is_calibrated_is_confirmed(recheck_folder, name):
+    report = recheck(recheck_folder / f"{name}.json", recheck_folder / "val.parquet", recheck_folder / "costs.json")
     assert report.passed, report.text
     lines = report.text.splitlines()
     assert [line.partition(":")[0] for line in lines] == [f"{method}@{target:g}" for method, target in WANTED]
@@ -102,8 +61,8 @@ def test_other_scores_are_confirmed_without_a_costs_file(tmp_path, score):
     assert report.text.endswith("--costs compares them")
 
 
-def test_labels_that_no_test_needed_may_be_given_later(folder, tmp_path):
-    table = pq.read_table(folder / "val.parquet")
+def test_labels_that_no_test_needed_may_be_given_later(recheck_folder, tmp_path):
+    table = pq.read_table(recheck_folder / "val.parquet")
     answers = np.stack([np.stack(table[f"exit_{k}"].to_numpy()).argmax(axis=1) for k in (1, 2, 3)], axis=1)
     agree = (answers == answers[:, -1:]).all(axis=1)
     label = pa.array(table["label"].to_numpy(), pa.int64(), mask=agree)
@@ -111,13 +70,13 @@ def test_labels_that_no_test_needed_may_be_given_later(folder, tmp_path):
     settings = Settings([("certified", 0.03)], ("certified", 0.03))
     costs = from_parts("macs", SEGMENT, HEAD)
     write_policies(tmp_path / "p.json", calibrate_cache(tmp_path / "val.parquet", costs, settings))
-    for val in (tmp_path / "val.parquet", folder / "val.parquet"):
+    for val in (tmp_path / "val.parquet", recheck_folder / "val.parquet"):
         report = recheck(tmp_path / "p.json", val)
         assert report.passed, report.text
 
 
-def test_labels_are_only_needed_where_answers_change(folder, tmp_path):
-    table = pq.read_table(folder / "val.parquet")
+def test_labels_are_only_needed_where_answers_change(recheck_folder, tmp_path):
+    table = pq.read_table(recheck_folder / "val.parquet")
     answers = np.stack([np.stack(table[f"exit_{k}"].to_numpy()).argmax(axis=1) for k in (1, 2, 3)], axis=1)
     label = np.where((answers == answers[:, -1:]).all(axis=1), -1, table["label"].to_numpy())
     label[-40:] = -1  # some that would be needed: the walk ends there
@@ -132,9 +91,9 @@ def test_labels_are_only_needed_where_answers_change(folder, tmp_path):
 
 
 @pytest.mark.parametrize("reason", TAMPERINGS)
-def test_whatever_is_altered_is_refuted(folder, tmp_path, content, reason):
+def test_whatever_is_altered_is_refuted(recheck_folder, tmp_path, content, reason):
     TAMPERINGS[reason](content)
-    report = check(folder, tmp_path, content)
+    report = check(recheck_folder, tmp_path, content)
     assert not report.passed
     reasons = [text for verdict in report.verdicts for text in verdict.refuted]
     assert any(reason in text for text in reasons), reasons
@@ -142,51 +101,51 @@ def test_whatever_is_altered_is_refuted(folder, tmp_path, content, reason):
     assert "REFUTED" in report.text
 
 
-def test_a_level_that_is_not_divided_is_refuted(folder, tmp_path):
-    content = json.loads((folder / "other.json").read_text())
+def test_a_level_that_is_not_divided_is_refuted(recheck_folder, tmp_path):
+    content = json.loads((recheck_folder / "other.json").read_text())
     certified(content)["certificate"]["level"] = 0.1
-    assert "its level is 0.1; delta 0.1 over 4 looks is 0.025" in check(folder, tmp_path, content).text
+    assert "its level is 0.1; delta 0.1 over 4 looks is 0.025" in check(recheck_folder, tmp_path, content).text
 
 
-def test_certificates_on_other_terms_than_the_first_are_refuted(folder, tmp_path):
-    content = json.loads((folder / "plain.json").read_text())
+def test_certificates_on_other_terms_than_the_first_are_refuted(recheck_folder, tmp_path):
+    content = json.loads((recheck_folder / "plain.json").read_text())
     last = content["policies"][-1]["certificate"]
     last.update(delta=0.2, level=0.2)
     assert "delta and level are (0.2, 0.2); the file's first certificate has (0.1, 0.1)" in _reasons(
-        check(folder, tmp_path, content)
+        check(recheck_folder, tmp_path, content)
     )
     last["folds"]["fold_seed"] = 18
-    assert "its folds are dealt by fold_seed 18" in _reasons(check(folder, tmp_path, content))
+    assert "its folds are dealt by fold_seed 18" in _reasons(check(recheck_folder, tmp_path, content))
 
 
 def _reasons(report):
     return "\n".join(text for verdict in report.verdicts for text in verdict.refuted)
 
 
-def test_scorings_that_the_tune_fold_does_not_give_are_refuted(folder, tmp_path):
-    content = json.loads((folder / "other.json").read_text())
+def test_scorings_that_the_tune_fold_does_not_give_are_refuted(recheck_folder, tmp_path):
+    content = json.loads((recheck_folder / "other.json").read_text())
     hotter, heavier = copy.deepcopy(content), copy.deepcopy(content)
     hotter["temperature"]["exit_1"] *= 1.001
     heavier["score_arguments"]["exit_2"]["weights"][0] += 0.01
-    assert "temperature of exit_1" in check(folder, tmp_path, hotter).text
-    assert "the weights of score 'change' differ" in check(folder, tmp_path, heavier).text
+    assert "temperature of exit_1" in check(recheck_folder, tmp_path, hotter).text
+    assert "the weights of score 'change' differ" in check(recheck_folder, tmp_path, heavier).text
 
 
-def test_other_labels_or_another_file_are_refuted(folder, tmp_path, content):
+def test_other_labels_or_another_file_are_refuted(recheck_folder, tmp_path, content):
     logits, label = draw(5, 1500)
     rows = np.flatnonzero(~in_tune(np.arange(1500), 17, 0.2) & (logits[:, 0].argmax(1) != logits[:, 2].argmax(1)))
     label[rows[:40]] = (label[rows[:40]] + 1) % 4
     write_logits(tmp_path / "labels.parquet", logits, label)
     write_logits(tmp_path / "more.parquet", *draw(5, 1501))
-    assert "the certify rows give damaged" in check(folder, tmp_path, content, tmp_path / "labels.parquet").text
-    assert "rows; the rule deals" in check(folder, tmp_path, content, tmp_path / "more.parquet").text
+    assert "the certify rows give damaged" in check(recheck_folder, tmp_path, content, tmp_path / "labels.parquet").text
+    assert "rows; the rule deals" in check(recheck_folder, tmp_path, content, tmp_path / "more.parquet").text
 
 
-def test_a_chain_shaped_by_the_certify_rows_is_refuted(folder, tmp_path, content):
+def test_a_chain_shaped_by_the_certify_rows_is_refuted(recheck_folder, tmp_path, content):
     """All else is right: counts, p-values, and where the walk stops."""
     entry = certified(content)
-    file = read_policies_file(folder / "plain.json")
-    table = read_table(open_for(folder / "val.parquet", file), file)
+    file = read_policies_file(recheck_folder / "plain.json")
+    table = read_table(open_for(recheck_folder / "val.parquet", file), file)
     rows = table.take(~in_tune(table.sample, 17, 0.2))
     costs = StatedCosts(segment=SEGMENT, head=HEAD, full=102)
     claim, steps = Claim("certified", 0.03, 0.1, "score"), []
@@ -199,7 +158,7 @@ def test_a_chain_shaped_by_the_certify_rows_is_refuted(folder, tmp_path, content
             break
     entry["certificate"].update(steps=steps, returned=len(steps) - 1, declared=len(chain))
     entry["thresholds"] = dict(zip(entry["thresholds"], steps[-2]["thresholds"], strict=True))
-    report = check(folder, tmp_path, content)
+    report = check(recheck_folder, tmp_path, content)
     verdict = next(verdict for verdict in report.verdicts if verdict.policy == entry["name"])
     assert any("derived from the tune fold" in text for text in verdict.refuted), verdict.line
     assert not any("summed again" in text or "certify rows give damaged" in text for text in verdict.refuted)
@@ -219,73 +178,27 @@ MALFORMED = {
 
 
 @pytest.mark.parametrize(("key", "value"), [(key, value) for key, values in MALFORMED.items() for value in values])
-def test_a_malformed_certificate_gives_one_line(folder, tmp_path, content, key, value):
+def test_a_malformed_certificate_gives_one_line(recheck_folder, tmp_path, content, key, value):
     certified(content)["certificate"][key] = value
     with pytest.raises(InputError) as caught:
-        check(folder, tmp_path, content)
+        check(recheck_folder, tmp_path, content)
     assert "\n" not in str(caught.value)
     assert key in str(caught.value)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", "[" * 100_000, '{"schema_version": NaN}', '{"schema_version": 1}'])
-def test_a_file_that_is_no_policies_file_gives_one_line(folder, tmp_path, text):
+def test_a_file_that_is_no_policies_file_gives_one_line(recheck_folder, tmp_path, text):
     (tmp_path / "p.json").write_text(text)
     with pytest.raises(InputError) as caught:
-        recheck(tmp_path / "p.json", folder / "val.parquet")
+        recheck(tmp_path / "p.json", recheck_folder / "val.parquet")
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("change", [{"damaged": -1}, {"damaged": 1.5}, {"p_value": 2}, {"more": "x"}])
-def test_a_malformed_step_gives_one_line(folder, tmp_path, content, change):
+def test_a_malformed_step_gives_one_line(recheck_folder, tmp_path, content, change):
     certified(content)["certificate"]["steps"][0].update(change)
     with pytest.raises(InputError, match=r"steps\.0"):
-        check(folder, tmp_path, content)
-
-
-def test_fresh_rows_hold_or_do_not_confirm_or_contradict(folder, tmp_path):
-    write_logits(tmp_path / "good.parquet", *draw(1, 4000))
-    write_logits(tmp_path / "few.parquet", *draw(2, 60))
-    write_logits(tmp_path / "bad.parquet", *draw(3, 2000, strength=(0.0, 0.0, 9.0)))
-    reports = [recheck_fresh(folder / "plain.json", tmp_path / f"{name}.parquet") for name in ("good", "few", "bad")]
-    assert "holds at delta 0.1" in reports[0].text
-    assert "not confirmed on these rows (that does not refute it: were it as good" in reports[1].text
-    assert "CONTRADICTED" in reports[2].text
-    assert [report.passed for report in reports] == [True, True, False]
-    assert [report.n for report in reports] == [4000, 60, 2000]
-
-
-@pytest.mark.parametrize("name", ["certified_overall@0.75", "certified_per_exit@0.8", "shared@0.8", "certified@0.0001"])
-def test_every_method_can_be_tested_on_fresh_rows(folder, tmp_path, name):
-    content = json.loads((folder / "plain.json").read_text())
-    for entry in content["policies"]:
-        entry["selected"] = entry["name"] == name
-    (tmp_path / "p.json").write_text(json.dumps(content))
-    for seed, strength in ((1, (4.0, 6.0, 8.0)), (3, (0.0, 0.0, 0.0))):
-        write_logits(tmp_path / "fresh.parquet", *draw(seed, 3000, strength))
-        report = recheck_fresh(tmp_path / "p.json", tmp_path / "fresh.parquet")
-        claims = name.startswith("certified_")
-        assert report.passed == (not claims or seed == 1), report.text
-        assert ("no claim to test" in report.text) == (not claims)
-
-
-def test_fresh_rows_must_be_fresh_and_labelled_where_it_matters(folder, tmp_path):
-    logits, label = draw(4, 500)
-    old, _ = draw(5, 1500)
-    mixed = logits.copy()
-    mixed[:3] = old[:3]
-    write_logits(tmp_path / "mixed.parquet", mixed, label)
-    write_logits(tmp_path / "fresh.parquet", logits, label)
-    recheck_fresh(folder / "plain.json", tmp_path / "fresh.parquet", folder / "val.parquet")  # ids alone are no reason
-    with pytest.raises(InputError, match=r"3 rows .* also stand in"):
-        recheck_fresh(folder / "plain.json", tmp_path / "mixed.parquet", folder / "val.parquet")
-    table = pq.read_table(tmp_path / "fresh.parquet")
-    unknown = table.set_column(table.schema.get_field_index("label"), "label", pa.nulls(500, pa.int64()))
-    pq.write_table(unknown, tmp_path / "unknown.parquet")
-    with pytest.raises(
-        MissingLabelsError, match=r"\d+ rows that this test needs a label of have none: sample "
-    ) as error:
-        recheck_fresh(folder / "plain.json", tmp_path / "unknown.parquet")
-    assert str(error.value).startswith(f"{tmp_path}/unknown.parquet: {len(error.value.samples)} rows")
+        check(recheck_folder, tmp_path, content)
 
 
 def test_the_check_shares_nothing_with_what_makes_certificates():
