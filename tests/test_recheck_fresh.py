@@ -41,17 +41,16 @@ def test_every_method_can_be_tested_on_fresh_rows(recheck_folder, tmp_path, name
 
 
 def test_fresh_rows_must_be_fresh_and_labelled_where_it_matters(recheck_folder, tmp_path):
+    policies, val = recheck_folder / "plain.json", recheck_folder / "val.parquet"
     logits, label = draw(4, 500)
     old, _ = draw(5, 1500)
     mixed = logits.copy()
     mixed[:3] = old[:3]
     write_logits(tmp_path / "mixed.parquet", mixed, label)
     write_logits(tmp_path / "fresh.parquet", logits, label)
-    recheck_fresh(
-        recheck_folder / "plain.json", tmp_path / "fresh.parquet", recheck_folder / "val.parquet"
-    )  # ids alone are no reason
+    recheck_fresh(policies, tmp_path / "fresh.parquet", val)  # ids alone are no reason
     with pytest.raises(InputError, match=r"3 rows .* also stand in"):
-        recheck_fresh(recheck_folder / "plain.json", tmp_path / "mixed.parquet", recheck_folder / "val.parquet")
+        recheck_fresh(policies, tmp_path / "mixed.parquet", val)
     table = pq.read_table(tmp_path / "fresh.parquet")
     unknown = table.set_column(table.schema.get_field_index("label"), "label", pa.nulls(500, pa.int64()))
     pq.write_table(unknown, tmp_path / "unknown.parquet")
