@@ -40,6 +40,8 @@ experiments: $(READY)    ## measure again what results/ holds
 	@python -m experiments.logits_throughput
 	@python -m experiments.deployment
 	@python -m experiments.quantisation
+	@python -m experiments.backbones
+	@python -m experiments.streaming
 	@python -m experiments.fresh_clone
 
 readme: $(READY)    ## write the measured numbers into README.md

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from offramp.costs import write_costs
+from offramp.errors import InputError
 from offramp.macs import count_macs
 from offramp.networks import build
 from offramp.params.networks import Model, Models
@@ -20,7 +21,10 @@ def main() -> None:
     params = Params.read()
     definition = chosen(params.models, params.model.name, "model.name", "models")
     split = read_split(Path("data/prepared/val.parquet"))
-    network = build(definition.network, {"channels": definition.channels}, split.image_shape, len(split.classes))
+    try:
+        network = build(*definition.architecture, split.image_shape, len(split.classes))
+    except ValueError as error:
+        raise InputError(f"models.{params.model.name}: {error}; change it in params.yaml") from error
     segment, head = count_macs(network, split.image_shape)
     write_costs(Path("metrics/costs.json"), network.exits, segment, head)
     print(f"full network: {(sum(segment) + head[-1]) / 1e6:.2f} million MACs per image, {len(segment)} exits")

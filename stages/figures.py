@@ -7,6 +7,7 @@ from typing import Any
 from offramp.costs import read_costs
 from offramp.evaluation import read_test
 from offramp.figures.classes import draw_classes
+from offramp.figures.depth import draw_depth
 from offramp.figures.exits import draw_exits
 from offramp.figures.guarantees import draw_guarantees
 from offramp.figures.reliability import draw_reliability
@@ -28,7 +29,7 @@ def main() -> None:
     policies = read_policies(Path("metrics/policies.json"))
     costs = policies.scoring.costs(read_costs(Path("metrics/costs.json")))
     outcomes = read_test(Path("data/logits/test.parquet"), policies, costs)
-    result = replay(outcomes, policies.selected.thresholds, costs)
+    result = replay(outcomes, policies.selected, costs)
     rows = gallery_rows(outcomes, result)
     positions = [position for row in rows for position in row]
     images = images_of(read_split(Path("data/prepared/test.parquet")), outcomes.sample[positions])
@@ -39,6 +40,7 @@ def main() -> None:
         (draw_uncertainty, outcomes, policies),
         (draw_reliability, PLOTS / "reliability.csv", Path("metrics/reliability.json")),
         (draw_gallery, shown, rows, outcomes, result, policies.selected.name),
+        (draw_depth, PLOTS / "depth.csv", PLOTS / "depth_exits.csv", policies),
         (draw_guarantees, PLOTS / "guarantees.csv"),
         (draw_sweep, PLOTS / "sweep.csv", Path("metrics/sweep.json")),
         (draw_classes, PLOTS / "classes.csv", policies),

@@ -8,6 +8,8 @@ from offramp.params.reading import Seed, StageParams, chosen
 from offramp.prepared import write_split
 from offramp.stage import run
 
+PREPARED = Path("data/prepared")
+
 
 class Params(StageParams):
     seed: Seed
@@ -19,17 +21,20 @@ def main() -> None:
     params = Params.read()
     name = params.data.name
     dataset = chosen(params.datasets, name, "data.name", "datasets")
-    sources.check(name, dataset, params.seed)
-    for split in sources.SPLITS:
-        written = write_split(
-            Path(f"data/prepared/{split}.parquet"),
-            sources.batches(dataset, split, params.seed),
-            dataset=name,
-            split=split,
-            classes=sources.classes(dataset),
-            n_expected=sources.rows(dataset, split),
-        )
-        print(f"{split}: {written.rows} images of {len(written.classes)} classes, {written.image_shape}")
+    with sources.opened(name, dataset, params.seed, beside=PREPARED) as source:
+        for note in source.notes:
+            print(note)
+        for split, rows in source.splits.items():
+            written = write_split(
+                PREPARED / f"{split}.parquet",
+                rows.batches,
+                dataset=name,
+                split=split,
+                classes=source.classes,
+                n_expected=rows.count,
+                about=rows.about,
+            )
+            print(f"{split}: {written.rows} images of {len(written.classes)} classes, {written.image_shape}")
 
 
 if __name__ == "__main__":

@@ -23,11 +23,11 @@ def main() -> None:
     outcomes = read_outcomes(cache, Scoring.plain("entropy", cache.exits))
     costs = read_costs(Path("metrics/costs.json"))
     require_same_exits(outcomes, costs)
-    write_sweep(Path("plots/sweep.csv"), outcomes, costs, params.cutoffs)
+    write_sweep(Path("plots/sweep.csv"), outcomes, costs, params.cutoffs, params.batch_size)
     detail = write_cutoff(Path("metrics/sweep.json"), outcomes, costs, params.cutoff)
     print(
-        f"{params.cutoffs} cutoffs; at {params.cutoff:g} nats: accuracy {detail['accuracy']:.4f}, "
-        f"{detail['mac_ratio']:.3f} of the full network's MACs"
+        f"{params.cutoffs} cutoffs, for samples and for batches of {params.batch_size}; at {params.cutoff:g} nats, "
+        f"sample by sample: accuracy {detail['accuracy']:.4f}, {detail['mac_ratio']:.3f} of the full network's MACs"
     )
 
 

@@ -1,27 +1,30 @@
-"""Train the chosen network on data/prepared and write models/network.safetensors.
+"""Train the chosen network on data/prepared, or load its weights, and write models/network.safetensors.
 
 A run that was killed goes on from its last finished epoch when nothing that shapes it has changed.
 """
 
-import hashlib
-import json
+import sys
+import time
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from offramp.device import set_up
-from offramp.files import sha256, write_csv, write_json
+from offramp.errors import InputError
+from offramp.files import write_csv, write_json
+from offramp.networks.early_exit import EarlyExitNetwork
+from offramp.networks.loading import load_weights
 from offramp.networks.weights import Description, save_network
 from offramp.params.compute import Compute
-from offramp.params.networks import Model, Models
-from offramp.params.reading import Seed, StageParams, chosen
-from offramp.params.training import Train
-from offramp.prepared import read_split
+from offramp.params.networks import Definition, Model, Models
+from offramp.params.reading import Section, Seed, StageParams, chosen
+from offramp.params.training import Train, require_start, seen_images_warning
+from offramp.prepared import Split, read_split
 from offramp.stage import run
-from offramp.training import History, Schedule, read_examples, train
+from offramp.training import COLUMNS, History, evaluate, read_examples, run_digest, start, train
 
 PREPARED = {split: Path(f"data/prepared/{split}.parquet") for split in ("train", "val")}
-COLUMNS = ["epoch", "split", "exit", "loss", "accuracy"]
 
 
 class Params(StageParams):
@@ -37,48 +40,78 @@ def main() -> None:
     definition = chosen(params.models, params.model.name, "model.name", "models")
     device = set_up(params.compute.device, params.compute.threads)
     splits = {name: read_split(path) for name, path in PREPARED.items()}
+    val = splits["val"]
+    warning = seen_images_warning(definition, params.model.name, val.dataset, val.val_from)
+    if warning is not None:
+        print(warning, file=sys.stderr)
     description = Description(
         model=params.model.name,
-        network=definition.network,
-        arguments={"channels": definition.channels},
+        **definition.architecture._asdict(),
         image_shape=list(splits["train"].image_shape),
         classes=splits["train"].classes,
     )
     torch.manual_seed(params.seed)
-    network = description.build()
-    checkpoint = Path(f"models/.train-{_run_digest(params)}.pt")
-    history = train(
-        network,
-        {name: read_examples(split) for name, split in splits.items()},
-        definition.exit_weights,
-        Schedule(**params.train.model_dump()),
-        params.seed,
-        device,
-        checkpoint,
-        after_epoch=_report,
-    )
-    save_network(Path("models/network.safetensors"), network, description)
-    _write_history(history, params.train.epochs)
+    try:
+        require_start(params.train, definition, params.model.name)
+        network = description.build()
+        loss_weights = definition.loss_weights(len(network.exits))
+    except ValueError as error:
+        raise InputError(f"model {params.model.name}: {error}") from None
+    if definition.weights is not None:
+        history = _load(network, Path(definition.weights).expanduser(), val, device)
+        _write(network, description, history, {"epochs": 0})
+    else:
+        _train(params, definition, network, loss_weights, splits, device, description)
+
+
+def _load(network: EarlyExitNetwork, weights: Path, val: Split, device: torch.device) -> History:
+    """Load weights instead of training, and measure them on the validation split."""
+    begin = time.perf_counter()
+    load_weights(network, weights)
+    print(f"loaded {weights}; nothing is trained")
+    network.place(device)
+    history = History()
+    history.add(0, "loaded", "val", network.exits, *evaluate(network, read_examples(val).place(device)))
+    history.seconds = time.perf_counter() - begin
+    _report(0, history)
+    return history
+
+
+def _train(
+    params: Params,
+    definition: Definition,
+    network: EarlyExitNetwork,
+    loss_weights: list[float],
+    splits: dict[str, Split],
+    device: torch.device,
+    description: Description,
+) -> None:
+    start(network, definition, params.train)
+    sections: dict[str, Section | int] = {"seed": params.seed, "compute": params.compute, "train": params.train}
+    checkpoint = Path(f"models/.train-{run_digest(sections, definition, device, PREPARED.values())}.pt")
+    examples = {name: read_examples(split) for name, split in splits.items()}
+    history = train(network, examples, loss_weights, params.train, params.seed, device, checkpoint, after_epoch=_report)
+    epochs = {"epochs": params.train.epochs, "mode": params.train.mode}
+    if params.train.mode == "two_phase":
+        epochs["backbone_epochs"] = params.train.backbone_epochs
+    _write(network, description, history, epochs)
     checkpoint.unlink(missing_ok=True)
 
 
-def _run_digest(params: Params) -> str:
-    """Everything that shapes the weights: a checkpoint of another run must not be continued."""
-    shape = params.model_dump() | {"torch": torch.__version__} | {name: sha256(path) for name, path in PREPARED.items()}
-    return hashlib.sha256(json.dumps(shape, sort_keys=True).encode()).hexdigest()[:16]
-
-
 def _report(epoch: int, history: History) -> None:
-    accuracies = " ".join(f"{row['accuracy']:.3f}" for row in history.last("val").values())
-    print(f"epoch {epoch}: validation accuracy at the exits {accuracies}, {history.seconds:.0f} s", flush=True)
+    exits = history.last("val")
+    accuracies = " ".join(f"{row['accuracy']:.3f}" for row in exits.values())
+    which = "the exits" if len(exits) > 1 else f"{next(iter(exits))}"
+    print(f"epoch {epoch}: validation accuracy at {which} {accuracies}, {history.seconds:.0f} s", flush=True)
 
 
-def _write_history(history: History, epochs: int) -> None:
+def _write(network: EarlyExitNetwork, description: Description, history: History, epochs: dict[str, Any]) -> None:
+    save_network(Path("models/network.safetensors"), network, description)
     exits = {
         name: {"val_accuracy": row["accuracy"], "val_loss": row["loss"]} for name, row in history.last("val").items()
     }
     write_csv(Path("plots/training.csv"), COLUMNS, history.rows)
-    write_json(Path("metrics/training.json"), {"epochs": epochs, "seconds": round(history.seconds, 1), "exits": exits})
+    write_json(Path("metrics/training.json"), epochs | {"seconds": round(history.seconds, 1), "exits": exits})
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from offramp.policies import Policies, Policy, midway
 from offramp.prepared import Batch, write_split
 from offramp.replay import replay
 from offramp.report.benchmark import benchmark_exits_table, benchmark_table
+from offramp.rules import Batch as BatchRule
 from offramp.runtime.onnx_engine import OnnxEngine
 from offramp.runtime.torch_engine import TorchEngine
 from offramp.scoring import Scoring
@@ -118,6 +119,25 @@ def test_live_answers_are_those_of_the_replay_at_the_same_batch_size(results, se
     for result in results:
         require_replayed(result, setting.engine, setting.pictures.images)
     assert len(np.unique(results[1].live.taken)) == 3, "a policy under which all leave together shows little"
+
+
+def test_batches_are_timed_and_replayed_at_the_live_batch_size_whatever_the_policy_states(setting):
+    uncertainty = SCORING(setting.caches.of_main(setting.pictures))[:, 1]
+    tolerance = float(np.median(uncertainty))
+    rule = BatchRule(10, "mean", tolerance)
+    chosen = Policy("batch", 0.5, (None, tolerance, None, None, None, math.inf), rule=rule)
+    found = run_benchmark(setting, contestants(["selected"], Policies(SCORING, [chosen], chosen)), [1, 4], repeats=1)
+    for result in found:
+        if result.policy.name == "full":
+            continue
+        size = result.run.batch_size
+        logits = cached(setting.engine, setting.pictures.images, size)
+        value = SCORING(logits)[:, 1].reshape(-1, size).mean(axis=1).repeat(size)
+        expected = np.where(value <= tolerance, 1, 5)
+        assert result.run.exit[0].tolist() == expected.tolist()
+        assert result.own.mismatches == 0
+        assert result.live.accuracy == float((result.run.label[0] == setting.pictures.label).mean())
+        assert len(set(expected.tolist())) == 2, "a test in which all leave together shows little"
 
 
 def test_the_other_engine_is_measured_in_the_same_way(split, tmp_path):

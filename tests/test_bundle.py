@@ -9,13 +9,14 @@ import sys
 import numpy as np
 import pytest
 
-from bundles import CLASSES, EXITS, WARM, policy, some_images, some_logits, tiny_graph
+from bundles import CLASSES, EXITS, WARM, policy, some_images, some_logits, tiny_graph, widest_gap
 from offramp.bundle import load
 from offramp.bundle.schema import MANIFEST, digest
 from offramp.bundle.writing import write_bundle
 from offramp.errors import InputError
 from offramp.named import Named
 from offramp.policies import Policies, Policy, exits_taken, full_network, write_policies
+from offramp.rules import Batch
 from offramp.runtime.live import Runtime
 from offramp.runtime.onnx_engine import OnnxEngine
 from offramp.scoring import CHANGE, KNOWN, Scoring
@@ -82,6 +83,33 @@ def test_a_policy_of_one_exit_sends_everyone_there(tmp_path, thresholds, stages,
     assert answers.exit.tolist() == [last] * len(some_images())
     assert answers.label.tolist() == some_logits()[:, last].argmax(axis=1).tolist()
     assert np.isfinite(answers.uncertainty).all()
+
+
+def test_a_bundle_carries_the_rule_and_makes_batches_of_its_size(tmp_path):
+    from PIL import Image
+
+    size, scoring = 5, Scoring.plain("entropy", EXITS)
+    value = Batch(size, "max", 0).of_cache(scoring(some_logits()), np.arange(len(some_images())))[:, 2]
+    tolerance = widest_gap(np.unique(value))
+    chosen = Named("whole", (None, None, tolerance, None, None, math.inf), scoring, rule=Batch(size, "max", tolerance))
+    write_bundle(tmp_path / "b", tiny_graph(), chosen)
+    found = load(tmp_path / "b")
+    assert found.policy == chosen
+    assert "It decides for batches of 5 by their largest uncertainty" in (tmp_path / "b" / "README.md").read_text()
+    expected = np.where(value <= tolerance, 2, 5)
+    assert set(expected.tolist()) == {2, 5}
+    paths = [tmp_path / f"{k}.png" for k in range(len(expected))]
+    for path, image in zip(paths, some_images(), strict=True):
+        Image.fromarray(image).save(path)
+    answers = list(found.predict_files(paths))
+    assert [answer.exit for answer in answers] == [EXITS[k] for k in expected]
+    one_by_one = [answer.exit for answer in found.predict_files(paths, batch_size=1)]
+    assert one_by_one != [answer.exit for answer in answers]
+    assert found(some_images()[:size]).exit.tolist() == expected[:size].tolist()
+
+
+def test_single_samples_leave_no_rule_in_a_bundle(exported):
+    assert not {"rule", "arguments"} & set(json.loads((exported / "bundle.json").read_text())["policy"])
 
 
 def test_a_bundle_knows_its_classes_exits_and_policy(exported):
@@ -274,3 +302,15 @@ def test_a_link_to_a_bundle_stays_and_what_it_points_to_is_replaced(bundle, tmp_
 
 def _contents(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_a_rule_that_does_not_fit_its_thresholds_is_refused(bundle):
+    for change in ({"rule": "magic"}, {"rule": "batch"}, {"arguments": {"batch_size": 2}}):
+        content = json.loads((bundle / MANIFEST).read_text())
+        content["policy"] |= change
+        (bundle / MANIFEST).write_text(json.dumps(content | {"sha256": digest(content)}))
+        with pytest.raises(InputError, match="breaks the contract"):
+            load(bundle)
+        for key in change:
+            del content["policy"][key]
+        (bundle / MANIFEST).write_text(json.dumps(content))

@@ -131,7 +131,7 @@ def test_somebody_elses_policies_are_checked_and_an_unknown_method_is_refused(pr
     assert "without validation figures" in capsys.readouterr().out
     evaluate = ["evaluate", "--test", "test.parquet", "--costs", "costs.json", "--policies", "policies.json"]
     assert main([*evaluate, "--out", "evaluation.json"]) == 2
-    assert "unknown method 'mine'; known: budget, certified" in capsys.readouterr().err
+    assert "unknown method 'mine'; known: batch, budget, certified" in capsys.readouterr().err
 
 
 def test_certificates_are_derived_again_and_a_tampered_one_is_refuted_with_status_1(project, capsys):

@@ -220,7 +220,7 @@ def test_the_test_cache_is_read_under_any_known_score(rng, tmp_path, score):
     outcomes = read_test(tmp_path / "t.parquet", content, costs)
     assert outcomes.uncertainty == pytest.approx(content.scoring(logits))
     strange = Policy("mine", 0.7, policy.thresholds)
-    with pytest.raises(InputError, match="unknown method 'mine'; known: budget, certified"):
+    with pytest.raises(InputError, match="unknown method 'mine'; known: batch, budget, certified"):
         read_test(tmp_path / "t.parquet", Policies(content.scoring, [strange], strange), costs)
 
 

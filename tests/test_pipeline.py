@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 STAGES = {name: stage.get("do", stage) for name, stage in PIPELINE.items()}
 ALWAYS = {"inputs", "host"}
+ON_DEMAND = {"runtime/engines.py", "networks/__init__.py", "training/starting.py"}  # import what a name asks for
 
 
 def imported_modules(file):
@@ -28,7 +29,7 @@ def imported_modules(file):
     """
     found = set()
     tree = ast.parse(file.read_text())
-    on_demand = file.parent.name == "stages" or file.name == "engines.py"
+    on_demand = file.parent.name == "stages" or "/".join(file.parts[-2:]) in ON_DEMAND
     for node in ast.walk(tree) if on_demand else tree.body:
         if isinstance(node, ast.ImportFrom) and node.module:
             names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
@@ -133,19 +134,22 @@ def commit(folder):
 
 
 FLOAT32 = {"logits@val", "logits@test", "calibrate", "evaluate", "sweep", "reliability", "figures", "export"}
+FLOAT32 |= {"probes", "depth"}
 INT8 = {"quantise", "logits_int8@val", "logits_int8@test", "calibrate_int8", "evaluate_int8"}
 TIMED = {"latency", "benchmark", "benchmark_int8"}
 EVERYTHING = {"prepare", "train", "costs"} | FLOAT32 | INT8 | TIMED
-POLICIES = {"calibrate", "evaluate", "figures", "calibrate_int8", "evaluate_int8", "benchmark", "benchmark_int8"}
+POLICIES = {"calibrate", "evaluate", "figures", "depth", "calibrate_int8", "evaluate_int8"}
+POLICIES |= {"benchmark", "benchmark_int8"}
 RERUNS = [  # the README's table; every run of DVC takes its time, so the long ones are slow tests
     ({"calibrate.targets": [0.1, 0.9], "calibrate.cost": "latency"}, POLICIES),
     ({"sweep.cutoffs": 7, "latency.repeats": 3}, {"sweep", "figures", "latency", "benchmark"}),
-    ({"models.branchynet_slim.channels": [1, 1, 1]}, set()),
+    ({"models.branchynet_slim.channels": [1, 1, 1], "datasets.folder.root": "elsewhere"}, set()),
 ]
 SLOW_RERUNS = [
     ({"calibrate.targets": [0.1, 0.9]}, POLICIES),
     ({"calibrate.fold_seed": 18}, POLICIES | INT8 | TIMED | {"reliability"}),
     ({"benchmark.samples": 10}, {"benchmark", "benchmark_int8"}),
+    ({"depth.samples": 10}, {"probes", "depth", "figures"}),
     ({"train.epochs": 2}, EVERYTHING - {"prepare", "costs"}),
     ({"model.name": "branchynet_slim"}, EVERYTHING - {"prepare"}),
 ]
@@ -188,7 +192,7 @@ def test_every_declared_output_is_there_and_metrics_can_be_shown(clone):
                     assert (clone / path).exists()
     figures = {path.stem for path in (clone / "plots/figures").glob("*.png")}
     of_samples = {"uncertainty", "gallery", "difficulty", "reliability"}
-    assert figures == {"tradeoff", "guarantees", "classes", "exits", "sweep", "training"} | of_samples
+    assert figures == {"tradeoff", "guarantees", "classes", "exits", "sweep", "training", "depth"} | of_samples
     assert "accuracy" in run(clone, "dvc", "metrics", "show")
     run(clone, "dvc", "plots", "show")
 

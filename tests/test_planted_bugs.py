@@ -47,7 +47,7 @@ def test_a_fault_fails_the_boundary(fault, setting, runs):
 
 def test_not_splitting_delta_fails_where_certificates_are_to_hold_together():
     with delta_not_split(), pytest.raises(AssertionError, match="at Setting"):
-        check_boundary(TOGETHER, 200)
+        check_boundary(TOGETHER, 100)
 
 
 def ladder(outcomes):

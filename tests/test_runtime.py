@@ -10,7 +10,9 @@ from torch import nn
 
 from exported import CLASSES, EXITS, exported, lively_network, noise
 from offramp.change import Change, n_predictors
+from offramp.named import Named
 from offramp.policies import exits_taken, full_network, midway
+from offramp.rules import Batch
 from offramp.runtime.folding import fold_batch_norm
 from offramp.runtime.graphs import GRAPHS, answer, cut
 from offramp.runtime.live import Runtime
@@ -86,6 +88,30 @@ def test_live_answers_are_those_of_the_replay(engine, images, score, batch_size)
         gone = uncertainty[np.arange(N), expected]
         assert reported[early] == pytest.approx(gone[early], rel=1e-4, abs=1e-4)
         assert np.isnan(reported[~early]).all()
+
+
+@pytest.mark.parametrize("reduce", ["max", "mean"])
+@pytest.mark.parametrize("score", ["entropy", "change"])
+def test_batches_leave_live_where_replay_says_and_stay_whole(engine, images, score, reduce):
+    """Consecutive rows in calls of the rule's batch size; the last call has fewer."""
+    size, scoring = 4, scoring_of(score)
+    logits = cached(engine, images, size)
+    sample = np.arange(N)
+    reduced = Batch(size, reduce, 0).of_cache(scoring(logits), sample)
+    tolerance = float(np.median(reduced[:, 1:4]))
+    tolerance = midway(tolerance, float(reduced[reduced > tolerance].min()))
+    policy = Named("b", (None, *[tolerance] * 3, None, math.inf), scoring, rule=Batch(size, reduce, tolerance))
+    expected = exits_taken(policy.rule.of_cache(scoring(logits), sample), policy.thresholds)
+    label, taken, reported = live(Runtime(engine, policy, scoring), images, size)
+    assert taken.tolist() == expected.tolist()
+    assert label.tolist() == logits[sample, expected].argmax(axis=1).tolist()
+    assert len(set(taken.tolist())) > 1, "a test in which all leave together shows little"
+    assert all(len(set(taken[start : start + size].tolist())) == 1 for start in range(0, N, size))
+    early = expected < len(EXITS) - 1
+    assert reported[early] == pytest.approx(scoring(logits)[sample, expected][early], rel=1e-4, abs=1e-4)
+    alone = Runtime(engine, policy, scoring)(images[:1]).exit[0]
+    own = scoring(cached(engine, images[:1], 1))
+    assert alone == exits_taken(own, policy.thresholds)[0], "a batch is what the runtime is called with"
 
 
 def test_the_full_network_gives_everyone_the_last_answer(engine, images):

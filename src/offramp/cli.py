@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from offramp import __version__
-from offramp.commands import calibrate, check, costs, evaluate, export, plan, predict
+from offramp.commands import calibrate, cheapest, check, costs, evaluate, export, plan, predict
 from offramp.errors import InputError
 
 COMMANDS = (
     *(check.add, calibrate.add, evaluate.add, calibrate.add_labels, evaluate.add_reliability, plan.add),
-    *(costs.add, export.add, predict.add),
+    *(cheapest.add, costs.add, export.add, predict.add),
 )
 INPUTS = ("val", "test", "costs", "policies", "params", "fresh", "file")  # options that name a file to read
 INTERRUPTED = 130  # as shells report it: 128 + SIGINT

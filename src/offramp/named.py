@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from offramp.errors import InputError
 from offramp.policies import Policies, Thresholds, full_network
+from offramp.rules import THRESHOLD, Rule
 from offramp.scoring import Scoring
 
 SELECTED, FULL, CUTOFF = "selected", "full", "cutoff"
@@ -23,6 +24,7 @@ class Named:
     scoring: Scoring
     feasible: bool = True
     reason: str = ""
+    rule: Rule = THRESHOLD
 
     @property
     def warning(self) -> str:
@@ -43,7 +45,7 @@ def named_policy(name: str, policies: Policies) -> Named:
         if not matching:
             return Named(*_constructed(name, policies), Scoring.plain("entropy", exits))
         found = matching[0]
-    return Named(found.name, found.thresholds, policies.scoring, found.feasible, found.reason)
+    return Named(found.name, found.thresholds, policies.scoring, found.feasible, found.reason, found.rule)
 
 
 def _constructed(name: str, policies: Policies) -> tuple[str, Thresholds]:

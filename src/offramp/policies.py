@@ -1,8 +1,9 @@
 """Policies: they decide from uncertainties where a sample leaves. Owns metrics/policies.json.
 
 A sample leaves at the first exit whose uncertainty is **at most** its threshold; `leaves` is the one place where that
-comparison is made, for calibration, replay and runtime. `None` (null in JSON) disables an exit: its head is not
-run. Infinity ("inf" in JSON): everyone still there leaves; the last exit always has it.
+comparison is made, for calibration, replay and runtime. A policy's `rule` says which uncertainty that is: the sample's
+own or its batch's (`offramp.rules`). `None` (null in JSON) disables an exit: its head is not run. Infinity ("inf" in
+JSON): everyone still there leaves; the last exit always has it.
 """
 
 import json
@@ -11,7 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,7 @@ from offramp.errors import InputError
 from offramp.files import write_text
 from offramp.params.reading import validate
 from offramp.policies_schema import PoliciesFile
+from offramp.rules import THRESHOLD, Rule, rule_from_json, rule_to_json
 from offramp.scoring import Scoring
 
 Threshold = float | None
@@ -29,9 +31,18 @@ Thresholds = tuple[Threshold, ...]  # (exits,)
 SCHEMA_VERSION = 1
 
 
+class Decision(Protocol):
+    """What decides where samples leave: a Policy, a Named one, a calibrator's Choice."""
+
+    @property
+    def thresholds(self) -> Thresholds: ...
+    @property
+    def rule(self) -> Rule: ...
+
+
 @dataclass(frozen=True)
 class Policy:
-    """One threshold per exit, and how it came about."""
+    """One threshold per exit, the rule that they belong to, and how it came about."""
 
     method: str
     target: float
@@ -43,6 +54,7 @@ class Policy:
     certificate: Mapping[str, Any] | None = None  # the proof, to be derived again by `offramp check --val`
     expectation: Mapping[str, Any] | None = None  # what conformal risk control promises
     labels_needed: int | None = None  # about how many validation rows would certify what these could not
+    rule: Rule = THRESHOLD
 
     @property
     def name(self) -> str:
@@ -87,6 +99,13 @@ def exits_taken(uncertainty: NDArray[np.float64], thresholds: Sequence[Threshold
     out = leaves(uncertainty, limits) & enabled
     out[:, -1] = True
     return out.argmax(axis=1)
+
+
+def parts_of(policy: Decision | Sequence[Threshold]) -> tuple[Thresholds, Rule]:
+    """Return the thresholds (exits,) and the rule of a policy; bare thresholds are those of rule `threshold`."""
+    if isinstance(policy, Sequence):
+        return tuple(policy), THRESHOLD
+    return policy.thresholds, policy.rule
 
 
 def full_network(n_exits: int) -> Thresholds:
@@ -152,6 +171,7 @@ def read_policies(path: Path) -> Policies:
             certificate=None if entry.certificate is None else entry.certificate.model_dump(),
             expectation=entry.expectation,
             labels_needed=entry.labels_needed,
+            rule=rule_from_json(entry.rule, entry.arguments),
         )
         for entry in content.policies
     ]
@@ -167,18 +187,19 @@ def describe(content: Policies) -> str:
     lines = []
     for policy in content.policies:
         mark = "*" if policy is content.selected else " "
-        lines.append(f"{mark} {policy.name:<{width}}  {_figures(policy.validation, content.costs)}{_promise(policy)}")
+        lines.append(f"{mark} {policy.name:<{width}}  {_figures(policy, content.costs)}{_promise(policy)}")
     lines.append("* selected" + ("" if content.selected.feasible else ", although it is infeasible"))
     return "\n".join(lines)
 
 
-def _figures(validation: Mapping[str, Any], costs: Costs | None) -> str:
-    """Return the in-sample figures in words; somebody else's file, or one without every label, may lack them."""
+def _figures(policy: Policy, costs: Costs | None) -> str:
+    """Return rule and in-sample figures in words; somebody's file, or one without every label, may lack figures."""
+    validation, rule = policy.validation, f", {policy.rule.words}" if policy.rule.words else ""
     ratio, words = ("mac_ratio", "of the full cost") if costs is None else (costs.ratio, costs.of_full)
     if ratio not in validation:
-        return "without validation figures"
+        return f"without validation figures{rule}"
     accuracy = f"accuracy {validation['accuracy']:.4f}" if "accuracy" in validation else "accuracy unknown"
-    return f"{accuracy}, {validation[ratio]:.3f} {words} on validation"
+    return f"{accuracy}, {validation[ratio]:.3f} {words} on validation{rule}"
 
 
 def _promise(policy: Policy) -> str:
@@ -197,6 +218,7 @@ def _promise(policy: Policy) -> str:
 def _to_json(policy: Policy, content: Policies) -> dict[str, Any]:
     thresholds = ["inf" if t == math.inf else t for t in policy.thresholds]
     entry: dict[str, Any] = {"name": policy.name, "method": policy.method, "target": policy.target}
+    entry |= rule_to_json(policy.rule)
     entry["thresholds"] = dict(zip(content.exits, thresholds, strict=True))
     entry["feasible"] = policy.feasible
     if not policy.feasible:

@@ -1,11 +1,13 @@
 """policies.json as it stands in the file: what must be there, of which kind. `offramp.policies` reads it."""
 
+from math import inf
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from offramp.change import Change
 from offramp.costs import LARGEST, MS, RATIOS, costs_from_json
+from offramp.rules import Rule, rule_from_json
 from offramp.scoring import CHANGE, KNOWN
 
 
@@ -38,6 +40,7 @@ class Entry(BaseModel):
     score: str | None = None
     temperature: Any = None
     rule: str = "threshold"
+    arguments: dict[str, Any] | None = None
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -52,9 +55,24 @@ class Entry(BaseModel):
                 raise ValueError(
                     f"policy {self.name!r}: validation.{key} must be a finite number or left out; it is {given}"
                 )
-        if self.rule != "threshold":
-            raise ValueError(f"policy {self.name!r} has the unknown rule {self.rule!r}; known: threshold")
+        if self.certificate is not None and self.rule != Rule.name:
+            raise ValueError(f"policy {self.name!r} has rule {self.rule!r}, for which there is no certificate")
         return self
+
+    def require_exits(self, exits: list[str]) -> None:
+        """Raise ValueError where the thresholds are not those of these exits, or not those of the rule."""
+        if sorted(self.thresholds) != sorted(exits):
+            raise ValueError(
+                f"policy {self.name!r} must have a threshold for each of {', '.join(exits)}; "
+                f"it has {', '.join(self.thresholds)}"
+            )
+        if self.thresholds[exits[-1]] != "inf":
+            raise ValueError(f'policy {self.name!r}: the threshold of the last exit, {exits[-1]}, must be "inf"')
+        limits = [self.thresholds[name] for name in exits[:-1]]
+        try:
+            rule_from_json(self.rule, self.arguments).check([inf if t == "inf" else t for t in limits])
+        except ValueError as error:
+            raise ValueError(f"policy {self.name!r}: {error}") from None
 
 
 class PoliciesFile(BaseModel):
@@ -84,13 +102,7 @@ class PoliciesFile(BaseModel):
         if self.cost is not None:
             _check_cost(self.cost, exits)
         for policy in self.policies:
-            if sorted(policy.thresholds) != sorted(exits):
-                raise ValueError(
-                    f"policy {policy.name!r} must have a threshold for each of {', '.join(exits)}; "
-                    f"it has {', '.join(policy.thresholds)}"
-                )
-            if policy.thresholds[exits[-1]] != "inf":
-                raise ValueError(f'policy {policy.name!r}: the threshold of the last exit, {exits[-1]}, must be "inf"')
+            policy.require_exits(exits)
         selected = [policy.name for policy in self.policies if policy.selected]
         if len(selected) != 1:
             raise ValueError(f"exactly one policy must be selected; {len(selected)} are: {', '.join(selected)}")

@@ -1,13 +1,12 @@
 """Prepared images: data/prepared/{train,val,test}.parquet, written once, read as a stream.
 
-Columns `sample` int64, `image` struct<bytes, path> (PNG), `label` int64 and, where a data set grades its images,
-`difficulty` float32. Class names stand in the `huggingface` metadata key in the datasets library's format, the data
-set's name and the image shape in the `offramp` key.
+Columns `sample` int64, `image` struct<bytes, path> (the file's own bytes where they fit, else PNG), `label` int64 and,
+where a data set grades its images, `difficulty` float32. Class names stand in the `huggingface` metadata key in the
+datasets library's format; the data set's name, the image shape and where val rows come from in the `offramp` key.
 """
 
-import io
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,14 +14,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
 from tqdm import tqdm
 
+from offramp import pictures
 from offramp.errors import InputError
 from offramp.files import replacing
 
 ROW_GROUP = 1000  # rows; what a reader holds at once
-PNG_EFFORT = 1  # zlib level: small noisy images hardly shrink further
 
 Images = NDArray[np.uint8]  # (samples, height, width, channels)
 
@@ -37,6 +35,16 @@ class Batch:
 
 
 @dataclass(frozen=True)
+class EncodedBatch:
+    """Rows of a split as they are stored: n image files of this shape, their relative names (n) and labels (n,)."""
+
+    contents: Sequence[bytes]
+    paths: Sequence[str | None]
+    labels: NDArray[np.int64]
+    image_shape: tuple[int, int, int]  # channels, height, width
+
+
+@dataclass(frozen=True)
 class Split:
     """A prepared split's file and what its metadata says."""
 
@@ -46,19 +54,21 @@ class Split:
     classes: list[str]
     image_shape: tuple[int, int, int]  # channels, height, width
     has_difficulty: bool
+    val_from: str | None = None  # the split of the source that val rows were taken from; None where they are rendered
 
 
 def write_split(
     path: Path,
-    batches: Iterable[Batch],
+    batches: Iterable[Batch | EncodedBatch],
     dataset: str,
     split: str,
     classes: list[str],
     n_expected: int | None = None,
+    about: Mapping[str, object] | None = None,
 ) -> Split:
     """Write batches, in their order, as rows numbered from 0. Nothing is written when a batch fails.
 
-    `n_expected` rows, where it is known, is what the progress bar counts to.
+    `n_expected` rows, where it is known, is what the progress bar counts to; `about` is added to the metadata.
     """
     writer: pq.ParquetWriter | None = None
     rows = 0
@@ -70,7 +80,8 @@ def write_split(
             for batch in batches:
                 table = _to_table(batch, rows)
                 if writer is None:
-                    schema = table.schema.with_metadata(_metadata(dataset, split, classes, batch.images.shape))
+                    metadata = _metadata(dataset, split, classes, _image_shape(batch), about or {})
+                    schema = table.schema.with_metadata(metadata)
                     writer = pq.ParquetWriter(temporary, schema)
                 writer.write_table(table.replace_schema_metadata(schema.metadata), row_group_size=ROW_GROUP)
                 rows += len(table)
@@ -108,6 +119,7 @@ def read_split(path: Path) -> Split:
         classes=features["label"]["names"],
         image_shape=(channels, height, width),
         has_difficulty="difficulty" in schema.names,
+        val_from=about.get("val_from"),
     )
 
 
@@ -163,35 +175,42 @@ def decode(encoded: list[bytes], split: Split, sample: NDArray[np.int64]) -> Ima
     """Return encoded images as one array of the split's shape. Raises InputError naming the sample that is broken."""
     channels, height, width = split.image_shape
     images = np.empty((len(encoded), height, width, channels), np.uint8)
+    size = pictures.Size(width, height)
     for row, content in enumerate(encoded):
         try:
-            images[row] = np.asarray(Image.open(io.BytesIO(content))).reshape(height, width, channels)
-        except (UnidentifiedImageError, OSError, ValueError) as error:
-            raise InputError(f"{split.path}: the image of sample {sample[row]} cannot be read: {error}") from None
+            images[row] = pictures.decode(content, channels, size)
+        except Exception as error:  # decoders of broken files raise whatever they come upon
+            because = pictures.reason(error)
+            raise InputError(f"{split.path}: the image of sample {sample[row]} cannot be read: {because}") from None
     return images
 
 
-def _to_table(batch: Batch, first_sample: int) -> pa.Table:
-    encoded = pa.array([_png(image) for image in batch.images], pa.binary())
-    paths = pa.nulls(len(encoded), pa.string())
+def _image_shape(batch: Batch | EncodedBatch) -> tuple[int, int, int]:
+    if isinstance(batch, EncodedBatch):
+        return batch.image_shape
+    _, height, width, channels = batch.images.shape
+    return channels, height, width
+
+
+def _to_table(batch: Batch | EncodedBatch, first_sample: int) -> pa.Table:
+    if isinstance(batch, EncodedBatch):
+        encoded, paths = pa.array(batch.contents, pa.binary()), pa.array(batch.paths, pa.string())
+    else:
+        encoded = pa.array([pictures.encode(image) for image in batch.images], pa.binary())
+        paths = pa.nulls(len(encoded), pa.string())
     columns = {
         "sample": pa.array(np.arange(first_sample, first_sample + len(encoded), dtype=np.int64)),
         "image": pa.StructArray.from_arrays([encoded, paths], ["bytes", "path"]),
         "label": pa.array(batch.labels, pa.int64()),
     }
-    if batch.difficulty is not None:
+    if isinstance(batch, Batch) and batch.difficulty is not None:
         columns["difficulty"] = pa.array(batch.difficulty, pa.float32())
     return pa.table(columns)
 
 
-def _png(image: Images) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(image).save(file, "PNG", compress_level=PNG_EFFORT)
-    return file.getvalue()
-
-
-def _metadata(dataset: str, split: str, classes: list[str], shape: tuple[int, ...]) -> dict[str, str]:
-    _, height, width, channels = shape
+def _metadata(
+    dataset: str, split: str, classes: list[str], shape: tuple[int, int, int], more: Mapping[str, object]
+) -> dict[str, str]:
     features = {"image": {"_type": "Image"}, "label": {"names": classes, "_type": "ClassLabel"}}
-    about = {"schema_version": 1, "dataset": dataset, "split": split, "image_shape": [channels, height, width]}
+    about = {"schema_version": 1, "dataset": dataset, "split": split, "image_shape": list(shape), **more}
     return {"huggingface": json.dumps({"info": {"features": features}}), "offramp": json.dumps(about)}

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from offramp.costs import MACS, RATIOS, Costs
 from offramp.errors import InputError
 from offramp.outcomes import Outcomes
-from offramp.policies import Threshold, exits_taken
+from offramp.policies import Decision, Threshold, exits_taken, parts_of
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,7 @@ class Replay:
     cost_at_exits: NDArray[np.float64]  # (exits,), in the unit of the costs
     full_cost: float
     unit: str = MACS
+    batch: NDArray[np.intp] | None = None  # (samples,), the batch that decided for a sample; None: each for itself
 
     @property
     def samples_at_exits(self) -> NDArray[np.intp]:
@@ -35,8 +36,12 @@ class Replay:
         return float(self.correct.sum() / len(self.correct))
 
     @property
+    def total_cost(self) -> float:
+        return float(self.samples_at_exits @ self.cost_at_exits)
+
+    @property
     def mean_cost(self) -> float:
-        return float(self.samples_at_exits @ self.cost_at_exits / len(self.taken))
+        return self.total_cost / len(self.taken)
 
     @property
     def cost_ratio(self) -> float:
@@ -57,11 +62,17 @@ class Replay:
         return table
 
 
-def replay(outcomes: Outcomes, thresholds: Sequence[Threshold], costs: Costs) -> Replay:
-    """Return what the policy with these thresholds (exits,) does to every sample of a cache."""
-    taken = exits_taken(outcomes.uncertainty, thresholds)
+def replay(outcomes: Outcomes, policy: Decision | Sequence[Threshold], costs: Costs) -> Replay:
+    """Return what a policy, under its rule, does to every sample of a cache.
+
+    Bare thresholds (exits,) are a policy of rule `threshold`. Rule `batch` deals these samples into batches by their
+    ids, in whatever order they stand.
+    """
+    thresholds, rule = parts_of(policy)
+    taken = exits_taken(rule.of_cache(outcomes.uncertainty, outcomes.sample), thresholds)
     correct = outcomes.correct[np.arange(len(outcomes)), taken]
-    return Replay(taken, correct, costs.at_exits([t is not None for t in thresholds]), costs.full, costs.unit)
+    paid = costs.at_exits([t is not None for t in thresholds])
+    return Replay(taken, correct, paid, costs.full, costs.unit, rule.batches(outcomes.sample))
 
 
 def require_same_exits(outcomes: Outcomes, costs: Costs) -> None:

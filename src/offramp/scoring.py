@@ -45,8 +45,8 @@ class Scoring:
         """
         scaled = logits.astype(np.float64) / self._temperatures[:, None]
         if self.change is not None:
-            return _rounded(self.change(scaled))
-        return _rounded(self._score(scaled))
+            return rounded(self.change(scaled))
+        return rounded(self._score(scaled))
 
     def at_exit(self, k: int, logits: NDArray[np.floating]) -> Floats:
         """Return the uncertainties (samples,) at exit `k`, counted from 0: a column of what calling it returns.
@@ -54,9 +54,9 @@ class Scoring:
         `logits` are (samples, exits, classes) of which the last is exit `k`; score `change` needs all from the first.
         """
         if self.change is None:
-            return _rounded(self._score(logits[:, -1].astype(np.float64) / self._temperatures[k]))
+            return rounded(self._score(logits[:, -1].astype(np.float64) / self._temperatures[k]))
         scaled = logits.astype(np.float64) / self._temperatures[: k + 1, None]
-        return _rounded(self.change.at_exit(k, scaled))
+        return rounded(self.change.at_exit(k, scaled))
 
     @property
     def _temperatures(self) -> Floats:
@@ -73,6 +73,7 @@ class Scoring:
         return costs if self.change is None else replace(costs, every_head=True)
 
 
-def _rounded(values: Floats) -> Floats:
+def rounded(values: Floats) -> Floats:
+    """Return values to 30 significant bits: what should be equal is, in whatever order it was summed."""
     mantissa, exponent = np.frexp(values)
     return np.ldexp(np.rint(np.ldexp(mantissa, BITS)), exponent - BITS)

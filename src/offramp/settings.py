@@ -21,3 +21,5 @@ class Settings:
     test: str = "score"
     simultaneous: bool = False
     conformal: str = "mean"
+    batch_size: int = 64
+    batch_reduce: str = "max"

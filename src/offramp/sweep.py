@@ -1,11 +1,13 @@
 """The sweep: one shared entropy cutoff over its whole range, on the test split, as published BranchyNet curves do.
 
-A description of the network, not a choice: nothing is ever selected from it. Owns metrics/sweep.json and
-plots/sweep.csv.
+Each cutoff decides for single samples (`threshold`) and for whole batches, by their largest or mean entropy
+(`batch_max`, `batch_mean`). A description of the network, not a choice: nothing is ever selected from it. Owns
+metrics/sweep.json, of single samples, and plots/sweep.csv.
 """
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,9 @@ from offramp.evaluation import MEGA, exit_table
 from offramp.files import write_csv, write_json
 from offramp.outcomes import Outcomes
 from offramp.replay import Replay, replay
+from offramp.rules import REDUCE, Rule, reduced_in_batches
+
+TOTALS = ["total_macs", "full_total_macs"]
 
 
 def sweep(outcomes: Outcomes, costs: Costs, n_cutoffs: int) -> Iterator[tuple[float, Replay]]:
@@ -29,12 +34,27 @@ def at_cutoff(outcomes: Outcomes, costs: Costs, cutoff: float) -> Replay:
     return replay(outcomes, (cutoff,) * (outcomes.n_exits - 1) + (math.inf,), costs)
 
 
-def write_sweep(path: Path, outcomes: Outcomes, costs: Costs, n_cutoffs: int) -> None:
-    """Write accuracy, mean cost and every exit's share (columns exit_1 …) per cutoff."""
-    columns = ["cutoff", "accuracy", "mac_ratio", "mmacs", *outcomes.exits]
-    write_csv(
-        path, columns, (_row(cutoff, result, outcomes.exits) for cutoff, result in sweep(outcomes, costs, n_cutoffs))
+def rules_of(outcomes: Outcomes, batch_size: int) -> dict[str, Outcomes]:
+    """Return, per rule, outcomes whose uncertainties are those that the rule compares with the cutoff."""
+    found = {Rule.name: outcomes}
+    for reduce in REDUCE:
+        values = reduced_in_batches(outcomes.uncertainty, outcomes.sample, batch_size, reduce)
+        found[f"batch_{reduce}"] = replace(outcomes, uncertainty=values)
+    return found
+
+
+def write_sweep(path: Path, outcomes: Outcomes, costs: Costs, n_cutoffs: int, batch_size: int) -> None:
+    """Write, per rule and cutoff, accuracy, mean cost, the MACs of all samples, and every exit's share (exit_1 …).
+
+    `total_macs` is what all samples of the split cost together, `full_total_macs` what they cost the plain network.
+    """
+    columns = ["rule", "batch_size", "cutoff", "accuracy", "mac_ratio", "mmacs", *TOTALS, *outcomes.exits]
+    rows = (
+        {"rule": rule, "batch_size": 1 if rule == Rule.name else batch_size, **_row(cutoff, result, outcomes.exits)}
+        for rule, ruled in rules_of(outcomes, batch_size).items()
+        for cutoff, result in sweep(ruled, costs, n_cutoffs)
     )
+    write_csv(path, columns, rows)
 
 
 def write_cutoff(path: Path, outcomes: Outcomes, costs: Costs, cutoff: float) -> dict[str, Any]:
@@ -60,4 +80,5 @@ def _row(cutoff: float, result: Replay, exits: list[str]) -> dict[str, Any]:
         "mac_ratio": result.cost_ratio,
         "mmacs": result.mean_cost / MEGA,
     }
+    row |= dict(zip(TOTALS, (round(result.total_cost), round(result.full_cost * len(result.taken))), strict=True))
     return row | dict(zip(exits, shares.tolist(), strict=True))

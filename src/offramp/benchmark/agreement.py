@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from offramp.policies import Threshold, exits_taken
+from offramp.policies import Decision, Threshold, exits_taken, parts_of
 from offramp.scoring import Scoring
 
 Floats = NDArray[np.float64]
@@ -40,16 +40,21 @@ def compare(
     label: NDArray[np.int64],
     taken: NDArray[np.intp],
     logits: NDArray[np.floating],
-    thresholds: Sequence[Threshold],
+    policy: Decision | Sequence[Threshold],
     scoring: Scoring,
+    batch_size: int = 1,
 ) -> Agreement:
     """Hold live labels (samples,) and exits (samples,), from 0, against the replay of a cache's logits.
+
+    `batch_size` is that of the live calls, one after the other in this order. Under rule `batch` these calls are the
+    batches, so replay is of batches of this size, whatever the policy was calibrated for.
 
     `logits` are (samples, exits, classes), of the same samples in the same order. The deciding uncertainty is replay's,
     at the first of the two exits: there one of the two said leave. Raises ValueError where no finite threshold decided
     that: these are answers under other thresholds.
     """
-    uncertainty = scoring(logits)
+    thresholds, rule = parts_of(policy)
+    uncertainty = rule.called_with(batch_size).of_cache(scoring(logits), np.arange(len(logits)))
     replayed = exits_taken(uncertainty, thresholds)
     moved = np.flatnonzero(replayed != taken)
     answers = logits[np.arange(len(logits)), replayed]  # (samples, classes)

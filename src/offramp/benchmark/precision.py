@@ -40,7 +40,7 @@ def benchmark(
     for precision, of in both.items():
         for name in POLICIES:
             policy = named_policy(name, of.policies)
-            runtimes[f"{name} {precision}"] = Runtime(of.engine, policy.thresholds, policy.scoring)
+            runtimes[f"{name} {precision}"] = Runtime(of.engine, policy, policy.scoring)
     table: dict[str, Any] = {name: {} for name in POLICIES}
     for batch_size in batch_sizes:
         runs = measure(runtimes, pictures.images, batch_size, repeats, len(int8.policies.exits))
@@ -70,7 +70,7 @@ def describe(table: dict[str, Any]) -> str:
 def _figures(run: Measured, of: Precision, name: str, pictures: Pictures) -> dict[str, Any]:
     policy = named_policy(name, of.policies)
     agreements = [
-        compare(label, taken, of.logits, policy.thresholds, policy.scoring)
+        compare(label, taken, of.logits, policy, policy.scoring, run.batch_size)
         for label, taken in zip(run.label, run.exit, strict=True)
     ]
     median, low, high = spread(run.seconds / run.samples * 1e3)

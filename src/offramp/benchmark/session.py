@@ -76,11 +76,13 @@ def run_benchmark(
 ) -> list[Result]:
     """Return the results, batch size by batch size; the first policy is the full network.
 
+    A policy of rule `batch` decides for the batches timed, so its accuracy and cost are those at each batch size.
+
     Raises InputError where costs are of another network.
     """
     assert policies[0].name == FULL, "the full network is what all others are compared with"
     _require_same_exits(setting, len(policies[0].thresholds))
-    runtimes = {policy.name: Runtime(setting.engine, policy.thresholds, policy.scoring) for policy in policies}
+    runtimes = {policy.name: Runtime(setting.engine, policy, policy.scoring) for policy in policies}
     main = setting.caches.of_main(setting.pictures)
     results = []
     for batch_size in batch_sizes:
@@ -113,5 +115,5 @@ def _costs_at_exits(policy: Named, costs: Costs) -> NDArray[np.float64]:
 def worst_agreement(policy: Named, run: Measured, logits: Logits) -> Agreement:
     """Hold every repeat against the replay of these logits; return that of the one with the most mismatches."""
     repeats = zip(run.label, run.exit, strict=True)
-    found = [compare(label, taken, logits, policy.thresholds, policy.scoring) for label, taken in repeats]
+    found = [compare(label, taken, logits, policy, policy.scoring, run.batch_size) for label, taken in repeats]
     return max(found, key=lambda agreement: agreement.mismatches)

@@ -53,12 +53,13 @@ class Bundle:
         self.policy = manifest.named
         self.image_shape = manifest.preprocessing.image_shape  # channels, height, width
         scoring = self.policy.scoring
-        self._run = Runtime(_Engine(manifest.engine, steps), self.policy.thresholds, scoring, scoring.change is None)
+        self._run = Runtime(_Engine(manifest.engine, steps), self.policy, scoring, scoring.change is None)
 
     def __call__(self, images: Images) -> Answers:
         """Return label, exit and uncertainty (samples,) of uint8 images (samples, height, width, channels), one batch.
 
-        `classes[label]` and `exits[exit]` are their names. Raises InputError for images of another type or shape.
+        A policy of rule `batch` decides for all of them together. `classes[label]` and `exits[exit]` are names. Raises
+        InputError for images of another type or shape.
         """
         channels, height, width = self.image_shape
         images = np.asarray(images)
@@ -70,12 +71,15 @@ class Bundle:
         return self._run(images)
 
     def predict_files(
-        self, paths: Iterable[str | os.PathLike[str] | Failure], batch_size: int = 1
+        self, paths: Iterable[str | os.PathLike[str] | Failure], batch_size: int | None = None
     ) -> Iterator[Prediction | Failure]:
         """Yield the answer of every image file, in order, and of those in folders; a Failure where one is unreadable.
 
-        Paths are asked for as they are needed, `batch_size` at a time. See `offramp.bundle.images` for what is read.
+        Paths are asked for as they are needed, `batch_size` at a time; by default as many as a policy of rule `batch`
+        was chosen for, else 1. Under that rule those of them that are readable are decided together. See
+        `offramp.bundle.images` for what is read.
         """
+        batch_size = (self.policy.rule.batch_size or 1) if batch_size is None else batch_size
         if batch_size < 1:
             raise InputError(f"batch_size must be a whole number, at least 1; got {batch_size}")
         found = find_images(paths)

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from offramp.change import Change
 from offramp.named import Named
 from offramp.policies import Thresholds
+from offramp.rules import Rule, rule_from_json
 from offramp.runtime.sessions import FEATURES, LABEL, UNCERTAINTY
 from offramp.runtime.steps import Piece, pieces
 from offramp.scoring import CHANGE, KNOWN, Scoring
@@ -66,6 +67,8 @@ class PolicyEntry(_Strict):
     temperature: Annotated[dict[str, Annotated[Finite, Field(gt=0)]], Field(min_length=1, max_length=1000)]
     score_arguments: dict[str, Any] | None = None
     thresholds: dict[str, Finite | Literal["inf"] | None]
+    rule: Name = Rule.name
+    arguments: dict[str, Any] | None = None
 
 
 class TensorEntry(_Strict):
@@ -121,7 +124,9 @@ class Manifest(_Strict):
         change = None if arguments is None else Change.from_json(arguments, self.exits)
         limits = tuple(math.inf if t == "inf" else t for t in (entry.thresholds[name] for name in self.exits))
         scoring = Scoring(entry.score, entry.temperature, change)
-        return Named(entry.name, limits, scoring, entry.feasible, entry.reason)
+        return Named(
+            entry.name, limits, scoring, entry.feasible, entry.reason, rule_from_json(entry.rule, entry.arguments)
+        )
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -133,6 +138,7 @@ class Manifest(_Strict):
         if (self.policy.score == CHANGE) != (self.policy.score_arguments is not None):
             raise ValueError(f"score_arguments belong to the score {CHANGE!r} and to no other")
         policy = self.named
+        policy.rule.check(policy.thresholds[:-1])
         change = policy.scoring.change
         if change is not None and not change.fits(len(exits), len(self.classes)):
             raise ValueError(f"the score {CHANGE!r} was not fitted for {len(self.classes)} classes")

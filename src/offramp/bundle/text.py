@@ -7,7 +7,7 @@ TEXT = """\
 # {policy}
 
 {warning}An early-exit network with its thresholds, exported by offramp {version}: model `{model}` \
-(sha256 `{sha256}`), policy `{policy}`, {n_classes} classes, exits {exits}.
+(sha256 `{sha256}`), policy `{policy}`, {n_classes} classes, exits {exits}.{rule}
 
 Use it from Python (needs `offramp[runtime]`: ONNX Runtime, NumPy and Pillow; no PyTorch):
 
@@ -32,6 +32,12 @@ Image files are turned as EXIF says, brought to {mode} and, where they have anot
 with each stage's inputs and outputs; its digests show accidental changes and partial copies, not intent.
 """
 
+RULE = """
+
+It decides for {words}: all images of a batch leave at the same exit. `bundle(images)` takes its images as one batch; \
+`predict_files` and the command line make batches of this size unless told otherwise.\
+"""
+
 
 def readme(
     version: str,
@@ -45,6 +51,7 @@ def readme(
     channels, height, width = preprocessing.image_shape
     return TEXT.format(
         policy=policy.name,
+        rule=RULE.format(words=policy.rule.words) if policy.rule.words else "",
         warning=f"**{policy.warning}**\n\n" if policy.warning else "",
         version=version,
         model=model.name,

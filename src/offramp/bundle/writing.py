@@ -33,6 +33,7 @@ from offramp.bundle.text import readme
 from offramp.errors import InputError
 from offramp.files import write_json, write_text
 from offramp.named import Named
+from offramp.rules import Rule, rule_to_json
 from offramp.runtime.onnx_engine import piece_model
 from offramp.runtime.steps import Piece
 
@@ -123,6 +124,7 @@ def _policy_entry(policy: Named) -> PolicyEntry:
         temperature=scoring.temperature,
         score_arguments=None if scoring.change is None else scoring.change.to_json(),
         thresholds=dict(zip(scoring.exits, thresholds, strict=True)),
+        **rule_to_json(policy.rule),
     )
 
 
@@ -135,7 +137,9 @@ def _write_manifest(path: Path, manifest: Manifest) -> None:
     """Write bundle.json with its digest last; what does not exist is left out, thresholds aside."""
     content = manifest.model_dump()
     policy = content["policy"]
-    for part, key in ((content, "dataset"), (policy, "score_arguments"), (policy, "reason")):
+    if policy["rule"] == Rule.name:
+        del policy["rule"]
+    for part, key in ((content, "dataset"), (policy, "score_arguments"), (policy, "reason"), (policy, "arguments")):
         if not part[key]:
             del part[key]
     content["preprocessing"]["image_shape"] = list(manifest.preprocessing.image_shape)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from offramp.cache.reading import open_cache
+from offramp.calibration.batch import batch
 from offramp.calibration.budget import budget
 from offramp.calibration.certified import certified
 from offramp.calibration.certified_overall import certified_overall
@@ -43,6 +44,11 @@ METHODS: dict[str, Method] = {
     "per_exit": Method(lambda problem, target: per_exit(problem.outcomes, problem.costs, target)),
     "shared": Method(lambda problem, target: shared(problem.outcomes, problem.costs, target)),
     "overall": Method(lambda problem, target: overall(problem.joint, target)),
+    "batch": Method(
+        lambda problem, target: batch(
+            problem.outcomes, problem.costs, target, problem.settings.batch_size, problem.settings.batch_reduce
+        )
+    ),
     "budget": Method(lambda problem, target: budget(problem.joint, target)),
     "certified": Method(certified, on_certify=True, certifies=True, needs_every_label=False),
     "certified_overall": Method(certified_overall, on_certify=True, certifies=True),
@@ -122,6 +128,7 @@ def _policy(problem: Problem, method: str, target: float) -> Policy:
         certificate=choice.certificate,
         expectation=choice.expectation,
         labels_needed=choice.labels_needed,
+        rule=choice.rule,
     )
 
 
@@ -129,7 +136,7 @@ def _figures(rows: Outcomes, choice: Choice, costs: Costs) -> dict[str, Any]:
     """Return accuracy, loss against the full network and cost on these rows; only the cost where a label is unknown."""
     if len(rows) == 0:
         return {}
-    result = replay(rows, choice.thresholds, costs)
+    result = replay(rows, choice, costs)
     exits = result.exits(rows.exits)
     if not rows.labelled.all():
         return {

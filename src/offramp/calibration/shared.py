@@ -30,20 +30,21 @@ class CutoffCurve:
     mean_cost: Floats
 
 
+@dataclass(frozen=True)
+class Cutoff:
+    """Thresholds (exits,) with one cutoff at every enabled side exit, and what they do on the rows that chose them."""
+
+    thresholds: Thresholds
+    accuracy: float
+    mean_cost: float
+
+
 def shared(outcomes: Outcomes, costs: Costs, target: float) -> Choice:
     """Return the shared cutoff with the lowest mean cost whose overall accuracy is at least `target`.
 
-    The full network, all side exits disabled, is a candidate too: a cutoff at which hardly anyone leaves costs more.
     Infeasible when nothing reaches the target; the thresholds are then the most accurate ones (the cheapest of those).
-    Where costs are times, the cutoff is that of the exits which take less than they save.
     """
-    every: Enabled = (True,) * outcomes.n_exits
-
-    def cost_with(enabled: Enabled) -> float:
-        found = _best(outcomes, costs, target, enabled)
-        return found.mean_cost if found.accuracy >= target else math.inf
-
-    found = _best(outcomes, costs, target, eliminate(outcomes.n_exits, cost_with) if costs.measured else every)
+    found = cheapest_cutoff(outcomes, costs, target)
     if found.accuracy >= target:
         return Choice(found.thresholds)
     reason = (
@@ -53,14 +54,22 @@ def shared(outcomes: Outcomes, costs: Costs, target: float) -> Choice:
     return Choice(found.thresholds, feasible=False, reason=reason, nearest=found.accuracy)
 
 
-@dataclass(frozen=True)
-class _Found:
-    thresholds: Thresholds
-    accuracy: float
-    mean_cost: float
+def cheapest_cutoff(outcomes: Outcomes, costs: Costs, target: float) -> Cutoff:
+    """Return the cutoff with the lowest mean cost that meets the target, else the most accurate one.
+
+    The full network, all side exits disabled, is a candidate too: a cutoff at which hardly anyone leaves costs more.
+    Where costs are times, the cutoff is that of the exits which take less than they save.
+    """
+    every: Enabled = (True,) * outcomes.n_exits
+
+    def cost_with(enabled: Enabled) -> float:
+        found = _best(outcomes, costs, target, enabled)
+        return found.mean_cost if found.accuracy >= target else math.inf
+
+    return _best(outcomes, costs, target, eliminate(outcomes.n_exits, cost_with) if costs.measured else every)
 
 
-def _best(outcomes: Outcomes, costs: Costs, target: float, enabled: Enabled) -> _Found:
+def _best(outcomes: Outcomes, costs: Costs, target: float, enabled: Enabled) -> Cutoff:
     """Return the cheapest cutoff at these exits that meets the target, else the most accurate one."""
     curve = cutoff_curve(outcomes, costs, enabled)
     full = full_network(outcomes.n_exits)
@@ -71,9 +80,9 @@ def _best(outcomes: Outcomes, costs: Costs, target: float, enabled: Enabled) -> 
     candidates = meets if len(meets) else np.flatnonzero(accuracy == accuracy.max())
     best = candidates[np.lexsort((-accuracy[candidates], mean_cost[candidates]))[0]]
     if best == len(curve.changes):
-        return _Found(full, float(accuracy[best]), float(mean_cost[best]))
+        return Cutoff(full, float(accuracy[best]), float(mean_cost[best]))
     thresholds = masked((_cutoff(curve, best),) * (outcomes.n_exits - 1) + (math.inf,), enabled)
-    return _Found(thresholds, float(accuracy[best]), float(mean_cost[best]))
+    return Cutoff(thresholds, float(accuracy[best]), float(mean_cost[best]))
 
 
 def cutoff_curve(outcomes: Outcomes, costs: Costs, enabled: Enabled | None = None) -> CutoffCurve:

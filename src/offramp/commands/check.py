@@ -1,6 +1,7 @@
 """`offramp check`: a logit cache, parameters or policies; with `--val` every certificate is derived again."""
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -69,11 +70,18 @@ def _check_fresh(path: Path, options: argparse.Namespace) -> int:
 
 
 def _check_params(path: Path) -> None:
+    from offramp.factories import factory_files
     from offramp.inputs import named_files, require_files
+    from offramp.params.data import Pictures
     from offramp.params.project import read_project
+    from offramp.params.training import seen_images_warning
 
     project = read_project(path)
-    require_files(named_files(project.dataset, project.network))
+    require_files([*named_files(project.dataset, project.network), *factory_files(project.network)])
+    val_from = project.dataset.val_from if isinstance(project.dataset, Pictures) else None
+    warning = seen_images_warning(project.network, project.model.name, project.data.name, val_from)
+    if warning is not None:
+        print(warning, file=sys.stderr)
     from offramp import sources
 
     sources.check(project.data.name, project.dataset, project.seed)

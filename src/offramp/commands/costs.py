@@ -11,7 +11,7 @@ from offramp.commands.options import add_command
 from offramp.errors import InputError
 
 if TYPE_CHECKING:
-    from offramp.params.networks import BranchyNet
+    from offramp.params.networks import Definition
 
 PREPARED = Path("data/prepared/val.parquet")  # beside params.yaml
 ASSUMED = ((3, 32, 32), 10)  # image shape, classes
@@ -33,14 +33,14 @@ def run(options: argparse.Namespace) -> None:
 
         image_shape, n_classes = _images(beside / PREPARED)
         try:
-            network = build(definition.network, {"channels": definition.channels}, image_shape, n_classes)
+            network = build(*definition.architecture, image_shape, n_classes)
         except ValueError as error:
             raise InputError(f"models.{options.name}: {error}") from None
     content = _content(network.exits, *count_macs(network, image_shape))
     print(json.dumps(content, indent=2) if options.json else _table(content))
 
 
-def _definition(name: str, params: Path | None) -> tuple["BranchyNet", Path]:
+def _definition(name: str, params: Path | None) -> tuple["Definition", Path]:
     """Return a network's definition and the folder where relative paths start."""
     from offramp.params.networks import BranchyNet, Models
     from offramp.params.reading import PARAMS_FILE, StageParams, chosen, read_yaml, validate

@@ -16,13 +16,15 @@ COSTS_HELP = "cost of every exit: a file like metrics/costs.json (MACs) or metri
 KEYS = """\
 what --set changes, most used first:
   calibrate.methods        list of: certified (loss proved), overall, shared, per_exit (accuracy), budget (cost),
-                           certified_overall, certified_per_exit (accuracy proved), conformal (mean loss)
+                           certified_overall, certified_per_exit (accuracy proved), conformal (mean loss),
+                           batch (accuracy; whole batches leave together)
   calibrate.max_loss       list: accuracy given up against the full network (certified, conformal)
-  calibrate.targets        list: accuracies (overall, shared, per_exit, certified_overall, certified_per_exit)
+  calibrate.targets        list: accuracies (overall, shared, per_exit, batch, certified_overall, certified_per_exit)
   calibrate.budgets        list: mean cost, a fraction of the full network's (budget)
   calibrate.delta          chance that a certificate is wrong
   calibrate.select         the policy to deploy, e.g. '{method: certified, target: 0.01}'
   calibrate.latency        which times, where --costs is a latency file, e.g. '{engine: torch, batch_size: 64}'
+  calibrate.batch          the batches of method batch, e.g. '{batch_size: 64, reduce: mean}'
   uncertainty.score        entropy, least_confidence, margin, energy or change
   uncertainty.temperature  none or per_exit
 also calibrate.tune_fraction, fold_seed, simultaneous, family, test, conformal

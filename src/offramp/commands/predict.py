@@ -30,7 +30,8 @@ def add(commands: Any) -> None:
     predict.add_argument("--bundle", type=Path, required=True, help="folder that `offramp export` wrote")
     predict.add_argument("images", nargs="+", metavar="IMAGE", help="file, folder or - (a list on standard input)")
     predict.add_argument("--json", action="store_true", help="JSON lines, written as answers come")
-    predict.add_argument("--batch-size", type=up_to(65536), default=1, metavar="N", help="images at a time; default 1")
+    text = "images at a time; default: what a policy that decides for whole batches was chosen for, else 1"
+    predict.add_argument("--batch-size", type=up_to(65536), metavar="N", help=text)
     predict.add_argument("--threads", type=up_to(256), default=2, metavar="N", help="of the network; default 2")
     predict.set_defaults(run=run)
 

@@ -1,16 +1,20 @@
-"""One policy's replay against the full network's and against the selected policy's, sample by sample."""
+"""One policy's replay against the full network's and against the selected policy's, sample by sample.
+
+Decisions of one batch are dependent: where a replay has batches, intervals come from a bootstrap of whole batches.
+"""
 
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from offramp.bootstrap import Floats, bootstrap_means
-from offramp.evaluation.tables import Row
+from offramp.bootstrap import Floats, bootstrap_clusters, bootstrap_means, cluster_sums
+from offramp.evaluation.tables import Row, hull
 from offramp.intervals import paired_loss, simultaneous
 from offramp.replay import Replay
 
 Ints = NDArray[np.int64]
+Mask = NDArray[np.bool_]
 ANSWERS = 3  # rescued, unchanged, damaged: a loss of −1, 0 or 1
 
 
@@ -23,13 +27,14 @@ class Comparison:
     selected: Replay
 
     def loss(self) -> Row:
-        """Return the loss with Tango's paired interval."""
-        return paired_row(*_changed(self.full.correct, self.policy.correct), len(self.policy.taken))
+        """Return the loss with Tango's paired interval; of batches, no narrower than their bootstrap."""
+        return loss_row(self.full.correct, self.policy.correct, self.policy.batch)
 
     def bootstrap(self) -> tuple[Row, Row]:
         """Return intervals of loss and cost ratio, and how both differ from the selected policy's, with intervals.
 
-        All from the same resamples: a cell is where a sample leaves and what it loses under either policy.
+        All from the same resamples: of rows, where a cell is where a sample leaves and what it loses under either
+        policy, or of batches; the differences are of batches where either policy has them.
         """
         n_exits = len(self.policy.cost_at_exits)
         mine, its = self._cells(self.policy), self._cells(self.selected)
@@ -40,7 +45,13 @@ class Comparison:
         values = np.concatenate([my_values, my_values - its_values], axis=1)
         counts = joint[cells]
         means = values.T @ counts / counts.sum()
-        loss, ratio, more_loss, more_cost = bootstrap_means(values, counts).tolist()
+        intervals = bootstrap_means(values, counts)
+        if self.policy.batch is not None:
+            intervals[:2] = self._of_batches(self.policy.batch)[:2]
+        either = joined(self.policy.batch, self.selected.batch)
+        if either is not None:
+            intervals[2:] = self._of_batches(either)[2:]
+        loss, ratio, more_loss, more_cost = intervals.tolist()
         name = self.policy.ratio
         own = {
             "loss_bootstrap_low": loss[0],
@@ -64,18 +75,76 @@ class Comparison:
         damaged = np.bincount(label[full_right & ~right], minlength=n)
         cost = np.bincount(label, self.policy.cost_at_exits[self.policy.taken], minlength=n)
         level = simultaneous(int((samples > 0).sum()))
+        of_batches = self._class_intervals(label, n, level)
         rows = []
         for c in np.flatnonzero(samples):
             total, lost = int(samples[c]), int(damaged[c])
             row: Row = {"class": names[c], "samples": total}
             row |= {"full_accuracy": int(was_right[c]) / total, "accuracy": int(is_right[c]) / total}
             row |= paired_row(lost, lost - int(was_right[c] - is_right[c]), total, level)
+            if of_batches is not None:
+                row |= _widened(row, of_batches[c].tolist())
             rows.append(row | {self.policy.ratio: float(cost[c] / total / self.policy.full_cost)})
         return rows
+
+    def _class_intervals(self, label: Ints, n_classes: int, level: float) -> Floats | None:
+        """Return intervals (classes, 2) of each class's loss, of batches; None where there are none."""
+        if self.policy.batch is None:
+            return None
+        numbers, batch = np.unique(self.policy.batch, return_inverse=True)
+        cell, shape = batch * n_classes + label, (len(numbers), n_classes)
+        lost = self.full.correct.astype(np.float64) - self.policy.correct
+        both = (np.bincount(cell, weights, len(numbers) * n_classes) for weights in (lost, np.ones_like(lost)))
+        sums, held = (values.astype(np.float64).reshape(shape) for values in both)
+        bounds = [(-1.0, 1.0)] * n_classes
+        return bootstrap_clusters(sums, held, bounds, level)
+
+    def _of_batches(self, batch: NDArray[np.intp]) -> Floats:
+        """Return the intervals that `bootstrap` gives, (4, 2), from these batches."""
+        columns, bounds = [], []
+        for result in (self.policy, self.selected):
+            shares = result.cost_at_exits / result.full_cost
+            lost = self.full.correct.astype(np.float64) - result.correct
+            columns.append(np.stack([lost, shares[result.taken]], axis=1))
+            bounds += [(-1.0, 1.0), (float(shares.min()), float(shares.max()))]
+        values = np.concatenate([columns[0], columns[0] - columns[1]], axis=1)
+        bounds[2:] = [(a[0] - b[1], a[1] - b[0]) for a, b in zip(bounds[:2], bounds[2:], strict=True)]
+        return bootstrap_clusters(*cluster_sums(values, batch), bounds)
 
     def _cells(self, result: Replay) -> Ints:
         lost = self.full.correct.astype(np.int64) - result.correct
         return np.asarray(result.taken * ANSWERS + lost + 1, np.int64)
+
+
+def loss_row(reference: Mask, other: Mask, batch: NDArray[np.intp] | None = None) -> Row:
+    """Return what `other` (samples,) loses against `reference`, both whether an answer is right, with its interval.
+
+    Tango's; where `batch` numbers the batches that were decided together, no narrower than a bootstrap of these.
+    """
+    row = paired_row(*_changed(reference, other), len(reference))
+    if batch is not None:
+        lost = (reference.astype(np.float64) - other)[:, None]
+        row |= _widened(row, bootstrap_clusters(*cluster_sums(lost, batch), [(-1.0, 1.0)])[0].tolist())
+    return row
+
+
+def _widened(row: Row, other: list[float]) -> Row:
+    low, high = hull((row["loss_low"], row["loss_high"]), other)
+    return {"loss_low": low, "loss_high": high}
+
+
+def joined(one: NDArray[np.intp] | None, other: NDArray[np.intp] | None) -> NDArray[np.intp] | None:
+    """Return the batches (samples,) that keep those of two replays whole; None: every sample is on its own.
+
+    Both number consecutive samples of one order, so a joint batch ends where one of each ends.
+    """
+    if one is None or other is None:
+        return other if one is None else one
+    order = np.lexsort((other, one))
+    ends = (np.diff(one[order]) != 0) & (np.diff(other[order]) != 0)
+    numbers = np.empty(len(order), np.intp)
+    numbers[order] = np.concatenate([[0], np.cumsum(ends)])
+    return numbers
 
 
 def paired_row(damaged: int, rescued: int, total: int, level: float = 0.95) -> Row:
@@ -90,7 +159,7 @@ def worst_class(rows: list[Row]) -> Row:
     return row | {f"worst_class_{key}": worst[key] for key in ("loss", "loss_low", "loss_high")}
 
 
-def _changed(full: NDArray[np.bool_], policy: NDArray[np.bool_]) -> tuple[int, int]:
+def _changed(full: Mask, policy: Mask) -> tuple[int, int]:
     return int((full & ~policy).sum()), int((~full & policy).sum())
 
 

@@ -1,7 +1,7 @@
 """INT8 against float32 on the same test rows: what each exit and each selected policy loses by quantisation.
 
 Owns `against_float32` in metrics/evaluation_int8.json. A loss is the accuracy in float32 minus that in INT8, with
-Tango's paired interval, 95 %; below 0, INT8 is the better one.
+Tango's paired interval, 95 %, or one of batches where policies decide for these; below 0, INT8 is the better one.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from offramp.costs import Costs
 from offramp.errors import InputError
-from offramp.evaluation.comparison import paired_row
+from offramp.evaluation.comparison import joined, loss_row
 from offramp.outcomes import Outcomes
 from offramp.policies import Policies
 from offramp.replay import Replay, replay
@@ -28,7 +28,7 @@ class Replayed:
     outcomes: Outcomes
 
     def selected(self, costs: Costs) -> Replay:
-        return replay(self.outcomes, self.policies.selected.thresholds, self.policies.scoring.costs(costs))
+        return replay(self.outcomes, self.policies.selected, self.policies.scoring.costs(costs))
 
 
 def compare(int8: Replayed, float32: Replayed, costs: Costs) -> dict[str, Any]:
@@ -43,16 +43,18 @@ def compare(int8: Replayed, float32: Replayed, costs: Costs) -> dict[str, Any]:
     mine, its = int8.selected(costs), float32.selected(costs)
     names = {"policy": int8.policies.selected.name, "float32_policy": float32.policies.selected.name}
     ratios = {mine.ratio: mine.cost_ratio, f"float32_{its.ratio}": its.cost_ratio}
-    selected = names | paired(mine.correct, its.correct) | ratios
-    whole = paired(mine.correct, theirs.correct[:, -1])
+    selected = names | paired(mine.correct, its.correct, joined(mine.batch, its.batch)) | ratios
+    whole = paired(mine.correct, theirs.correct[:, -1], mine.batch)
     return {"full": exits[ours.exits[-1]], "selected": selected, "selected_against_full": whole, "exits": exits}
 
 
-def paired(int8: Mask, float32: Mask) -> dict[str, Any]:
-    """Return both accuracies and the loss, from whether each of the same samples is answered rightly, (samples,)."""
-    damaged, rescued = int((float32 & ~int8).sum()), int((~float32 & int8).sum())
+def paired(int8: Mask, float32: Mask, batch: NDArray[np.intp] | None = None) -> dict[str, Any]:
+    """Return both accuracies and the loss, from whether each of the same samples is answered rightly, (samples,).
+
+    `batch` (samples,) numbers the batches that were decided together, if any were.
+    """
     row = {"accuracy": float(int8.mean()), "float32_accuracy": float(float32.mean())}
-    return row | paired_row(damaged, rescued, len(int8))
+    return row | loss_row(float32, int8, batch)
 
 
 def describe_comparison(compared: dict[str, Any]) -> str:

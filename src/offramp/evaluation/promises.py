@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from offramp.costs import MACS, RATIOS
-from offramp.intervals import simultaneous, wilson
+from offramp.evaluation.tables import accuracy_of
+from offramp.intervals import simultaneous
 from offramp.policies import Policies, Policy
 from offramp.replay import Replay
 
@@ -25,6 +26,7 @@ MEASURES = {
     "certified_overall": "accuracy",
     "certified_per_exit": "exit_accuracy",
     "conformal": "loss",
+    "batch": "accuracy",
 }
 AT_MOST = ("loss", *RATIOS.values())  # the other measures are to be at least the target
 ROUNDING = 1e-12  # of a mean cost: one float sum against another
@@ -48,16 +50,15 @@ def keeps(policy: Policy, value: float | None) -> bool:
 def lowest_exit(result: Replay, exits: list[str]) -> dict[str, Any]:
     """Return the lowest accuracy among side exits that somebody took, its interval and its exit; empty if none was.
 
-    The lowest of several is picked after looking, so the Wilson interval holds for all of them together.
+    The lowest of several is picked after looking, so the interval holds for all of them together.
     """
     samples, correct = result.samples_at_exits[:-1], result.correct_at_exits[:-1]
     used = np.flatnonzero(samples)
     if len(used) == 0:
         return {}
     k = used[np.argmin(correct[used] / samples[used])]
-    low, high = wilson(int(correct[k]), int(samples[k]), simultaneous(len(used)))
-    value = float(correct[k] / samples[k])
-    return {"lowest_exit": exits[k], "exit_accuracy": value, "exit_accuracy_low": low, "exit_accuracy_high": high}
+    row = accuracy_of(result, int(k), simultaneous(len(used)))
+    return {"lowest_exit": exits[k]} | {f"exit_{key}": value for key, value in row.items()}
 
 
 def in_sample(policy: Policy) -> dict[str, float]:

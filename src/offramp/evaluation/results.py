@@ -78,11 +78,11 @@ def measure(content: Policies, outcomes: Outcomes, costs: Costs) -> Report:
     if content.costs is not None and not costs.measured:
         tables.append(content.scoring.costs(content.costs))
     full = [full_replay(outcomes, table) for table in tables]
-    selected = [replay(outcomes, content.selected.thresholds, table) for table in tables]
+    selected = [replay(outcomes, content.selected, table) for table in tables]
     report = Report({"full": {"accuracy": full[0].accuracy, **mean_cost(full[0])}}, selected[0])
     for policy in content.policies:
         chosen = policy is content.selected
-        results = selected if chosen else [replay(outcomes, policy.thresholds, table) for table in tables]
+        results = selected if chosen else [replay(outcomes, policy, table) for table in tables]
         compared = [Comparison(*replays) for replays in zip(results, full, selected, strict=True)]
         classes = compared[0].classes(outcomes.label, outcomes.class_names)
         entry = _entry(policy, compared, classes, content)
@@ -132,7 +132,7 @@ def _entry(policy: Policy, compared: list[Comparison], classes: list[Row], conte
     """Return one policy's entry; all but the cost ratios of further tables comes from the first comparison."""
     result = compared[0].policy
     intervals, against = compared[0].bootstrap()
-    values = accuracy_of(int(result.correct.sum()), len(result.taken))
+    values = accuracy_of(result)
     values |= compared[0].loss() | cost_of(result) | intervals
     for other in compared[1:]:
         more, _ = other.bootstrap()

@@ -1,6 +1,6 @@
-"""Rows of the tables: exits, baselines, difficulty. Accuracies have Wilson's interval."""
+"""Rows of the tables: exits, baselines, difficulty. Accuracies have Wilson's interval, or one of batches."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from offramp.bootstrap import bootstrap_clusters, cluster_sums
 from offramp.costs import MACS, Costs
 from offramp.files import write_csv
-from offramp.intervals import wilson
+from offramp.intervals import LEVEL, wilson
 from offramp.outcomes import Outcomes
 from offramp.policies import full_network
 from offramp.replay import Replay, replay
@@ -21,9 +22,24 @@ DIFFICULTY_COLUMNS = ["difficulty_low", "difficulty_high", "exit", "samples", "s
 Row = dict[str, Any]
 
 
-def accuracy_of(correct: int, total: int) -> Row:
-    low, high = wilson(correct, total)
-    return {"accuracy": correct / total, "accuracy_low": low, "accuracy_high": high}
+def accuracy_of(result: Replay, k: int | None = None, level: float = LEVEL) -> Row:
+    """Return the accuracy of all samples, or of those that left at exit `k`, with its interval.
+
+    Wilson's; where batches were decided, no narrower than a bootstrap of these. There must be such a sample.
+    """
+    correct = result.correct if k is None else result.correct[result.taken == k]
+    value = int(correct.sum()) / len(correct)
+    low, high = wilson(int(correct.sum()), len(correct), level)
+    if result.batch is not None:
+        batch = result.batch if k is None else result.batch[result.taken == k]
+        sums = cluster_sums(correct[:, None].astype(np.float64), batch)
+        low, high = hull((low, high), bootstrap_clusters(*sums, [(0.0, 1.0)], level)[0].tolist())
+    return {"accuracy": value, "accuracy_low": low, "accuracy_high": high}
+
+
+def hull(one: tuple[float, float], other: Sequence[float]) -> tuple[float, float]:
+    """Return the interval that holds two: without a difference a bootstrap has no width, a score interval has."""
+    return min(one[0], other[0]), max(one[1], other[1])
 
 
 def cost_of(result: Replay) -> Row:
@@ -44,10 +60,10 @@ def exit_table(result: Replay, exits: list[str]) -> list[Row]:
     """Return one row per exit, without accuracy and interval where nobody left; `mmacs` (`ms`) is one sample's cost."""
     rows = []
     for k, name in enumerate(exits):
-        samples, correct = int(result.samples_at_exits[k]), int(result.correct_at_exits[k])
+        samples = int(result.samples_at_exits[k])
         row: Row = {"exit": name, "samples": samples, "share": samples / len(result.taken)}
         if samples:
-            row |= accuracy_of(correct, samples)
+            row |= accuracy_of(result, k)
         rows.append(row | _in_unit(float(result.cost_at_exits[k]), result))
     return rows
 
@@ -60,12 +76,12 @@ def baselines(outcomes: Outcomes, costs: Costs) -> Iterator[Row]:
     """Yield the full network, `static` networks that end at exit k, and the `oracle`."""
     n = len(outcomes)
     full = full_replay(outcomes, costs)
-    yield {"method": "full", **accuracy_of(int(full.correct.sum()), n), **cost_of(full)}
+    yield {"method": "full", **accuracy_of(full), **cost_of(full)}
     for k, name in enumerate(outcomes.exits):
         static = Replay(np.full(n, k), outcomes.correct[:, k], costs.static(), costs.full, costs.unit)
-        yield {"method": "static", "exit": name, **accuracy_of(int(static.correct.sum()), n), **cost_of(static)}
+        yield {"method": "static", "exit": name, **accuracy_of(static), **cost_of(static)}
     oracle = _oracle(outcomes, costs)
-    yield {"method": "oracle", **accuracy_of(int(oracle.correct.sum()), n), **cost_of(oracle)}
+    yield {"method": "oracle", **accuracy_of(oracle), **cost_of(oracle)}
 
 
 def _oracle(outcomes: Outcomes, costs: Costs) -> Replay:
@@ -90,7 +106,8 @@ def _difficulty_rows(taken: Replay, exits: list[str], difficulty: NDArray[np.flo
         in_bin = bins == number
         if not in_bin.any():
             continue
-        part = replace(taken, taken=taken.taken[in_bin], correct=taken.correct[in_bin])
+        batch = None if taken.batch is None else taken.batch[in_bin]
+        part = replace(taken, taken=taken.taken[in_bin], correct=taken.correct[in_bin], batch=batch)
         for row in exit_table(part, exits):
             low, high = round(float(edges[number]), 6), round(float(edges[number + 1]), 6)
             yield {"difficulty_low": low, "difficulty_high": high} | {

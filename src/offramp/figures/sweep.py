@@ -1,16 +1,21 @@
-"""One shared entropy cutoff over its range: accuracy against cost, cost and accuracy against the cutoff."""
+"""One shared entropy cutoff over its range: accuracy against cost, cost and accuracy against the cutoff, per rule."""
 
 import json
 from pathlib import Path
 
-from offramp.figures.style import COLOURS, COST_LABEL, figure, read_table
+from offramp.figures.style import COLOURS, COST_LABEL, figure, names_in, read_table
 
 ACCURACY_LABEL = "accuracy on the test split"
 CUTOFF_LABEL = "shared entropy cutoff (nats)"
+RULES = {  # rule in plots/sweep.csv -> its colour, line and name
+    "threshold": (COLOURS["shared"], ".-", "sample by sample: its own entropy"),
+    "batch_mean": (COLOURS["per_exit"], "^--", "batches of {size:g}: mean entropy"),
+    "batch_max": (COLOURS["batch"], "v:", "batches of {size:g}: largest entropy"),
+}
 
 
 def draw_sweep(folder: Path, table: Path, detail: Path) -> None:
-    """Draw the three panels; `detail` is metrics/sweep.json, whose cutoff is marked in each."""
+    """Draw the three panels; `detail` is metrics/sweep.json, whose cutoff is marked in each, sample by sample."""
     rows = read_table(table)
     mark = json.loads(detail.read_text(encoding="utf-8"))
     panels = [
@@ -18,12 +23,18 @@ def draw_sweep(folder: Path, table: Path, detail: Path) -> None:
         ("cutoff", "mac_ratio", CUTOFF_LABEL, COST_LABEL),
         ("cutoff", "accuracy", CUTOFF_LABEL, ACCURACY_LABEL),
     ]
-    with figure(folder, "sweep", 12, 4.4) as drawn:
+    with figure(folder, "sweep", 12, 4.8) as drawn:
         for number, (x, y, x_label, y_label) in enumerate(panels, start=1):
             axes = drawn.add_subplot(1, 3, number)
-            axes.plot([row[x] for row in rows], [row[y] for row in rows], ".-", color=COLOURS["shared"], markersize=3)
-            axes.plot(mark[x], mark[y], "o", color="black", label=f"cutoff {mark['cutoff']:g}")
+            for name, (colour, line, label) in RULES.items():
+                part = [row for row in rows if row["rule"] == name]
+                at, height = [row[x] for row in part], [row[y] for row in part]
+                text = label.format(size=part[0]["batch_size"])
+                axes.plot(at, height, line, color=colour, markersize=3, linewidth=1.2, label=text)
+            axes.plot(mark[x], mark[y], "o", color="black", label=f"cutoff {mark['cutoff']:g}, sample by sample")
             axes.set_xlabel(x_label)
             axes.set_ylabel(y_label)
-            axes.legend()
-        drawn.suptitle(f"A shared entropy cutoff from 0 to ln(classes), {len(rows)} steps")
+        handles, labels = drawn.axes[0].get_legend_handles_labels()
+        drawn.legend(handles, labels, loc="outside lower center", ncols=len(labels))
+        steps = len(names_in(rows, "cutoff"))
+        drawn.suptitle(f"A shared entropy cutoff from 0 to ln(classes), {steps} steps")

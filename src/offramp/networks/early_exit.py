@@ -25,6 +25,12 @@ class EarlyExitNetwork(nn.Module):
     def exits(self) -> list[str]:
         return exit_names(len(self.stages))
 
+    def prepend(self, module: nn.Module) -> None:
+        """Let `module` be the first thing that the first segment does, as the input's normalisation is."""
+        self.first = module  # moves to a device with the rest
+        (segment, head), *others = self.stages
+        self.stages = [(nn.Sequential(module, segment), head), *others]
+
     def place(self, device: torch.device) -> Self:
         """Move the network to a device, channels last in memory: up to six times faster on a CPU."""
         return self.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]

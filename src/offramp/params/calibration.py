@@ -21,6 +21,7 @@ from offramp.params.reading import (
     read_yaml,
     validate,
 )
+from offramp.params.sweep import BatchSize
 from offramp.settings import Settings
 
 # Every method, and the list of calibrate that holds its targets.
@@ -33,13 +34,22 @@ TARGETS_OF = {
     "certified_overall": "targets",
     "certified_per_exit": "targets",
     "conformal": "max_loss",
+    "batch": "targets",
 }
 SCORES = ("entropy", "least_confidence", "margin", "energy", "change")
 
 Fraction = Annotated[float, Field(gt=0, le=1), must_be("a number in (0, 1]")]
 Open = Annotated[float, Field(gt=0, lt=1), must_be("a number between 0 and 1")]
 Method = Literal[
-    "per_exit", "shared", "overall", "certified", "budget", "certified_overall", "certified_per_exit", "conformal"
+    "per_exit",
+    "shared",
+    "overall",
+    "certified",
+    "budget",
+    "certified_overall",
+    "certified_per_exit",
+    "conformal",
+    "batch",
 ]
 Engine = Literal["onnx", "onnx_int8", "torch"]
 Score = Literal["entropy", "least_confidence", "margin", "energy", "change"]
@@ -75,6 +85,13 @@ class Latency(Section):
         return LatencyRow(self.engine, self.batch_size)
 
 
+class Batch(Section):
+    """`calibrate.batch`: the batches of method batch, which leave whole."""
+
+    batch_size: BatchSize = 64
+    reduce: Annotated[Literal["max", "mean"], one_of("max", "mean")] = "max"
+
+
 class Select(Section):
     """`calibrate.select`: the policy to deploy."""
 
@@ -104,6 +121,7 @@ class Calibrate(Section):
     conformal: Annotated[Literal["mean", "running_max"], one_of("mean", "running_max")] = "mean"
     cost: Annotated[Literal["costs", "latency"], one_of("costs", "latency")] = "costs"
     latency: Latency = Latency()
+    batch: Batch = Batch()
     select: Select = Select()
 
     @model_validator(mode="after")
@@ -161,6 +179,8 @@ class Calibration(StageParams):
             test=chosen.test,
             simultaneous=chosen.simultaneous,
             conformal=chosen.conformal,
+            batch_size=chosen.batch.batch_size,
+            batch_reduce=chosen.batch.reduce,
         )
 
 

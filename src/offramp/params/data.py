@@ -1,10 +1,16 @@
 """Sections `data` and `datasets`: which images the network sees."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Discriminator, Field
 
-from offramp.params.reading import PositiveInt, Section, one_of
+from offramp.params.reading import InputFile, PositiveInt, Section, kind, must_be, one_of
+
+SOURCES = ("cluttered_digits", "torchvision", "folder", "parquet")
+TORCHVISION = ("MNIST", "FashionMNIST", "CIFAR10", "CIFAR100", "SVHN", "STL10")
+
+PathName = Annotated[str, Field(min_length=1)]
+Side = Annotated[int, Field(ge=1, le=4096), must_be("a whole number from 1 to 4096")]
 
 
 class Data(Section):
@@ -16,10 +22,63 @@ class Data(Section):
 class ClutteredDigits(Section):
     """The embedded data set: numbers of rendered images per split."""
 
-    source: Annotated[Literal["cluttered_digits"], one_of("cluttered_digits")]
+    source: Annotated[Literal["cluttered_digits"], one_of(*SOURCES)]
     train: PositiveInt = 12000
     val: PositiveInt = 6000
     test: PositiveInt = 10000
 
 
-Datasets = Annotated[dict[str, ClutteredDigits], Field(min_length=1)]
+class Pictures(Section):
+    """What every source of image files has: what an image becomes, and which rows are for validation."""
+
+    image_size: Side | None = None
+    channels: Annotated[Literal[1, 3], must_be("3 (RGB) or 1 (grey)")] = 3
+    val: PositiveInt = 5000
+    val_from: Annotated[Literal["train", "test"], one_of("train", "test")] = "train"
+
+
+class Torchvision(Pictures):
+    """A data set that torchvision offers, downloaded once; see `offramp.sources.published`."""
+
+    source: Annotated[Literal["torchvision"], one_of(*SOURCES)]
+    dataset: Annotated[Literal["MNIST", "FashionMNIST", "CIFAR10", "CIFAR100", "SVHN", "STL10"], one_of(*TORCHVISION)]
+    root: PathName = "~/.cache/offramp"
+
+
+class Folder(Pictures):
+    """Image files in one folder per class; see `offramp.sources.folder`."""
+
+    source: Annotated[Literal["folder"], one_of(*SOURCES)]
+    root: Annotated[PathName, InputFile(file=False, folder=True)]
+    test: PositiveInt | None = None
+
+
+class Parquet(Pictures):
+    """Tables with columns `image` and `label`; see `offramp.sources.parquet`."""
+
+    source: Annotated[Literal["parquet"], one_of(*SOURCES)]
+    train: Annotated[PathName, InputFile(folder=True)]
+    test: Annotated[PathName, InputFile(folder=True)]
+
+
+AnyPictures = Torchvision | Folder | Parquet
+AnyDataset = ClutteredDigits | AnyPictures
+_KINDS: dict[Any, str] = {"torchvision": "Torchvision", "folder": "Folder", "parquet": "Parquet"}
+
+
+def _kind(value: Any) -> str:
+    """Return which source a mapping is meant to be; `cluttered_digits` where it is none, so that it is told."""
+    if isinstance(value, AnyDataset):
+        return f"<{type(value).__name__}>"
+    source = value.get("source") if isinstance(value, dict) else None
+    return f"<{_KINDS.get(source, 'ClutteredDigits') if isinstance(source, str) else 'ClutteredDigits'}>"
+
+
+Dataset = Annotated[
+    Annotated[ClutteredDigits, kind("ClutteredDigits")]
+    | Annotated[Torchvision, kind("Torchvision")]
+    | Annotated[Folder, kind("Folder")]
+    | Annotated[Parquet, kind("Parquet")],
+    Discriminator(_kind),
+]
+Datasets = Annotated[dict[str, Dataset], Field(min_length=1)]

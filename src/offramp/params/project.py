@@ -8,14 +8,15 @@ from pydantic import model_validator
 from offramp.params.benchmark import Benchmark, require_known
 from offramp.params.calibration import Calibrate, Uncertainty
 from offramp.params.compute import Compute
-from offramp.params.data import ClutteredDigits, Data, Datasets
+from offramp.params.data import AnyDataset, Data, Datasets
+from offramp.params.depth import Depth
 from offramp.params.int8 import Int8
 from offramp.params.latency import LatencyParams
 from offramp.params.logits import Logits
-from offramp.params.networks import BranchyNet, Model, Models
+from offramp.params.networks import Definition, Model, Models
 from offramp.params.reading import PARAMS_FILE, Section, Seed, read_yaml, unknown_name, validate
 from offramp.params.sweep import Sweep
-from offramp.params.training import Train
+from offramp.params.training import Train, require_start
 
 
 class Project(Section):
@@ -32,6 +33,7 @@ class Project(Section):
     uncertainty: Uncertainty = Uncertainty()
     calibrate: Calibrate = Calibrate()
     sweep: Sweep = Sweep()
+    depth: Depth = Depth()
     latency: LatencyParams = LatencyParams()
     benchmark: Benchmark = Benchmark()
     int8: Int8 = Int8()
@@ -52,6 +54,11 @@ class Project(Section):
         return self
 
     @model_validator(mode="after")
+    def _training_can_start(self) -> Self:
+        require_start(self.train, self.network, self.model.name)
+        return self
+
+    @model_validator(mode="after")
     def _benchmarked_policies_exist(self) -> Self:
         chosen = self.calibrate
         calibrated = [f"{method}@{target:g}" for method in chosen.methods for target in chosen.targets_of(method)]
@@ -59,11 +66,11 @@ class Project(Section):
         return self
 
     @property
-    def dataset(self) -> ClutteredDigits:
+    def dataset(self) -> AnyDataset:
         return self.datasets[self.data.name]
 
     @property
-    def network(self) -> BranchyNet:
+    def network(self) -> Definition:
         return self.models[self.model.name]
 
 

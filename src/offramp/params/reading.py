@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
+from pydantic import BaseModel, ConfigDict, Field, Tag, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
 from pydantic_core import PydanticCustomError
 
 from offramp.errors import InputError
@@ -32,7 +32,13 @@ _YamlLoader.add_implicit_resolver(
 
 @dataclass(frozen=True)
 class InputFile:
-    """Marks a parameter that names a file from outside, `Annotated[str, InputFile()]`: see `offramp.inputs`."""
+    """Marks a parameter that names a file from outside, `Annotated[str, InputFile()]`: see `offramp.inputs`.
+
+    It may name a file, a folder, of which all files count, or either.
+    """
+
+    file: bool = True
+    folder: bool = False
 
 
 class Section(BaseModel):
@@ -134,8 +140,13 @@ def override(raw: dict[str, Any], key: str, value: Any) -> None:
     raw[last] = value
 
 
+def kind(name: str) -> Tag:
+    """Return the tag of one kind of a section that has several; it is no part of the key in messages."""
+    return Tag(f"<{name}>")
+
+
 def _describe(problem: Any) -> str:
-    key = ".".join(str(part) for part in problem["loc"])
+    key = ".".join(str(part) for part in problem["loc"] if not str(part).startswith("<"))
     try:
         given = repr(problem["input"])
     except RecursionError:

@@ -10,12 +10,13 @@ import numpy as np
 from tqdm import tqdm
 
 from offramp.cache.reading import UNKNOWN, LogitCache
+from offramp.recheck.batches import examine_batch
 from offramp.recheck.certificate import Evidence, deal, examine, without_certificate
 from offramp.recheck.fits import change_error, temperature
 from offramp.recheck.fresh import MissingLabelsError, recheck_fresh
-from offramp.recheck.report import Finding, FreshReport, Report, same
-from offramp.recheck.rows import fit_rows, open_for, read_table
-from offramp.recheck.schema import Folds, PoliciesFile, read_costs_file, read_policies_file
+from offramp.recheck.report import Finding, FreshReport, Report, Verdict, same
+from offramp.recheck.rows import Table, fit_rows, open_for, read_table
+from offramp.recheck.schema import Entry, Folds, PoliciesFile, StatedCosts, read_costs_file, read_policies_file
 
 __all__ = ["Finding", "FreshReport", "MissingLabelsError", "Report", "recheck", "recheck_fresh"]
 
@@ -31,19 +32,34 @@ def recheck(policies_path: Path, val_path: Path, costs_path: Path | None = None)
     cache = open_for(val_path, file)
     costs = None if costs_path is None else read_costs_file(costs_path, file.cost)
     folds = next((entry.certificate.folds for entry in file.policies if entry.certificate is not None), None)
-    if folds is None:
+    remarks = () if costs else ("costs were taken from the certificates; --costs compares them",)
+    of_batches = any(entry.arguments is not None for entry in file.policies)
+    if folds is None and not of_batches:
         return Report([without_certificate(entry) for entry in file.policies])
     table = read_table(cache, file)
+    if folds is None:
+        if file.cost is not None and costs is None:
+            costs = file.cost.stated()
+        remarks = () if costs else ("costs were not compared; --costs does",)
+        return Report([_uncertified(entry, file, table, costs) for entry in file.policies], remarks)
     evidence = Evidence(file, table, *deal(table, folds), _scoring(cache, file, folds), costs)
     verdicts = []
     steps = sum(len(entry.certificate.steps) for entry in file.policies if entry.certificate is not None)
     with tqdm(total=steps, desc="check", unit="step", disable=None, leave=False) as progress:
         for entry in file.policies:
             if entry.certificate is None:
-                verdicts.append(without_certificate(entry))
+                verdicts.append(_uncertified(entry, file, table, costs or evidence.first.costs))
             else:
                 verdicts.append(examine(entry, entry.certificate, evidence, progress.update))
-    return Report(verdicts, () if costs else ("costs were taken from the certificates; --costs compares them",))
+    return Report(verdicts, remarks)
+
+
+def _uncertified(entry: Entry, file: PoliciesFile, table: Table, costs: StatedCosts | None) -> Verdict:
+    if entry.arguments is None:
+        return without_certificate(entry)
+    sizes = [] if costs is None else [part for part in (costs.segment, costs.head, costs.cumulative) if part]
+    fits = all(len(part) == table.n_exits for part in sizes)
+    return examine_batch(entry, file, table, costs if fits else None)
 
 
 def _scoring(cache: LogitCache, file: PoliciesFile, folds: Folds) -> list[Finding]:

@@ -13,6 +13,7 @@ from scipy.special import ndtr, ndtri
 from scipy.stats import binom
 
 from offramp.errors import InputError
+from offramp.recheck.batches import ruled
 from offramp.recheck.chains import Thresholds, leave_at
 from offramp.recheck.claims import METHODS, OVERALL, PAIRED, Claim, exit_counts, order_of
 from offramp.recheck.report import FreshReport
@@ -49,8 +50,8 @@ def recheck_fresh(policies_path: Path, fresh_path: Path, val_path: Path | None =
             f"{len(again)} rows of {fresh_path} also stand in {val_path}, such as sample {again[0]}; "
             "a fresh test needs rows that no choice has seen"
         )
-    rows = read_table(cache, file)
     entry = file.selected
+    rows = ruled(entry, read_table(cache, file))
     thresholds = finite([entry.thresholds[name] for name in file.exits])
     certificate = entry.certificate
     if certificate is None or entry.method not in METHODS or not entry.feasible or not 0 < entry.target <= 1:

@@ -96,6 +96,14 @@ class Certificate(Strict):
     assumptions: list[str]
 
 
+class BatchArguments(Strict):
+    """`arguments` of rule `batch`."""
+
+    batch_size: Annotated[int, Field(ge=1, le=1_000_000)]
+    reduce: Literal["max", "mean"]
+    tolerance: Number
+
+
 class Entry(Strict):
     """One policy; another rule, or a score of its own, is not understood here."""
 
@@ -109,7 +117,17 @@ class Entry(Strict):
     certificate: Certificate | None = None
     score: None = None
     temperature: None = None
-    rule: Literal["threshold"] = "threshold"
+    rule: Literal["threshold", "batch"] = "threshold"
+    arguments: BatchArguments | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        name = f"policy {self.name!r:.{SHOWN}}"
+        if (self.rule == "batch") != (self.arguments is not None):
+            raise ValueError(f"{name}: arguments belong to rule 'batch' and to no other")
+        if self.rule == "batch" and self.certificate is not None:
+            raise ValueError(f"{name} has rule 'batch', for which there is no certificate")
+        return self
 
 
 class ChangeWeights(Strict):
@@ -200,6 +218,9 @@ class PoliciesFile(Strict):
                 raise ValueError(f"policy {entry.name!r:.{SHOWN}} must have a threshold for each of {', '.join(exits)}")
             if entry.thresholds[exits[-1]] != "inf":
                 raise ValueError(f'policy {entry.name!r:.{SHOWN}}: the threshold of the last exit must be "inf"')
+            side = [entry.thresholds[name] for name in exits[:-1] if entry.thresholds[name] is not None]
+            if entry.arguments is not None and any(limit != entry.arguments.tolerance for limit in side):
+                raise ValueError(f"policy {entry.name!r:.{SHOWN}}: thresholds of rule 'batch' must be its tolerance")
         return self
 
 

@@ -11,6 +11,7 @@ from offramp.recheck.report import Finding, same
 from offramp.recheck.rows import Table
 from offramp.recheck.schema import Certificate, StatedCosts, Step, finite
 
+RATIOS = ("mac_ratio", "latency_ratio")  # of costs in MACs and in ms
 FIGURE = 1e-9  # relative, of figures that are quotients of counts
 LARGEST = 1e300  # a whole number beyond has no float
 ROUNDING = 1e-9  # of a threshold: a row so near to it may be on either side
@@ -78,31 +79,37 @@ def label_findings(certificate: Certificate, claim: Claim, rows: Table) -> Itera
 
 
 def figure_findings(
-    stated: object, thresholds: Thresholds, rows: Table, costs: StatedCosts, every_head: bool
+    stated: object,
+    thresholds: Thresholds,
+    rows: Table,
+    costs: StatedCosts | None,
+    every_head: bool,
+    which: str = "certify rows",
 ) -> Iterator[Finding]:
-    """Confirm the figures under `validation`, which are those of the certify rows.
+    """Confirm the figures under `validation`, which are those of the rows called `which`; not the cost without costs.
 
     Accuracies exist where every row has a label: rows may have been labelled since, or before, which alters no test.
     """
     given, expected = _flat(stated), _flat(figures(thresholds, rows, costs, every_head))
-    one_sided = {key for key in set(given) ^ set(expected) if key.split(".")[-1] in ("accuracy", "loss")}
+    optional = ("accuracy", "loss") if costs is not None else ("accuracy", "loss", *RATIOS)
+    one_sided = {key for key in set(given) ^ set(expected) if key.split(".")[-1] in optional}
     wrong = [
         key
         for key in expected
         if key not in one_sided and (key not in given or not same(given[key], expected[key], FIGURE))
     ]
     extra = sorted(set(given) - set(expected) - one_sided)
-    text = "validation figures are those of the certify rows"
+    text = f"validation figures are those of the {which}"
     if wrong:
         number = f"{given[wrong[0]]:.6g}" if wrong[0] in given else "missing"
-        text = f"validation {wrong[0]} is {number}; the certify rows give {expected[wrong[0]]:.6g}"
+        text = f"validation {wrong[0]} is {number}; the {which} give {expected[wrong[0]]:.6g}"
     elif extra:
         text = f"validation has {extra[0]!r:.60}, which is no figure of a policy"
     yield Finding(not wrong and not extra, text)
 
 
-def figures(thresholds: Thresholds, rows: Table, costs: StatedCosts, every_head: bool) -> dict[str, object]:
-    """Return accuracy, loss, cost and each exit's share and accuracy; without labels only what needs none."""
+def figures(thresholds: Thresholds, rows: Table, costs: StatedCosts | None, every_head: bool) -> dict[str, object]:
+    """Return accuracy, loss, cost and each exit's share and accuracy; without labels or costs what needs none."""
     taken = leave_at(rows.uncertainty, thresholds)
     right = rows.correct[np.arange(len(rows)), taken]
     every_label = bool(rows.labelled.all())
@@ -112,8 +119,9 @@ def figures(thresholds: Thresholds, rows: Table, costs: StatedCosts, every_head:
         exits[f"exit_{k + 1}"] = {"share": int(here.sum()) / len(rows)}
         if every_label and here.any():
             exits[f"exit_{k + 1}"]["accuracy"] = int(right[here].sum()) / int(here.sum())
-    name = "latency_ratio" if costs.unit == "ms" else "mac_ratio"
-    found: dict[str, object] = {name: cost_ratio(taken, thresholds, costs, every_head), "exits": exits}
+    found: dict[str, object] = {"exits": exits}
+    if costs is not None:
+        found[RATIOS[costs.unit == "ms"]] = cost_ratio(taken, thresholds, costs, every_head)
     if every_label:
         n_right, n_full = int(right.sum()), int(rows.correct[:, -1].sum())
         found |= {"accuracy": n_right / len(rows), "loss": (n_full - n_right) / len(rows)}

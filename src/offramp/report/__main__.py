@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from offramp.files import write_text
-from offramp.report import benchmark, calibration, deployment, int8, latency
+from offramp.report import backbones, benchmark, calibration, cifar10, deployment, difficulty, int8, latency, sources
 
 BLOCKS: dict[str, Callable[[], str]] = {
     "policies": calibration.deployable_table,
@@ -26,8 +26,16 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "break_even": latency.break_even_table,
     "benchmark": benchmark.benchmark_block,
     "benchmark_exits": benchmark.benchmark_exits_block,
+    "depth": difficulty.depth_block,
+    "smaller": difficulty.smaller_block,
     "int8": int8.int8_block,
     "int8_variants": int8.variants_block,
+    "streaming": sources.streaming_block,
+    "backbones": backbones.backbones_block,
+    "cifar10": cifar10.networks_block,
+    "cifar10_task_1": cifar10.task_1_block,
+    "cifar10_task_2": cifar10.task_2_block,
+    "mistakes": cifar10.mistakes_block,
 }
 
 

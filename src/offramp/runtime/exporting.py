@@ -9,7 +9,7 @@ import torch
 from onnx import ModelProto, helper
 from torch import Tensor, nn
 
-from offramp.networks.early_exit import EarlyExitNetwork, to_input
+from offramp.networks.early_exit import EarlyExitNetwork
 from offramp.networks.weights import Description
 from offramp.runtime.graphs import IMAGES, features_name, logits_name
 
@@ -25,7 +25,7 @@ class _WholeNetwork(nn.Module):
 
     def forward(self, images: Tensor) -> list[Tensor]:
         outputs = []
-        features = to_input(images.permute(0, 3, 1, 2))
+        features = images.permute(0, 3, 1, 2).to(torch.float32).div_(255).contiguous()  # as `to_input`, in plain order
         for segment, head in self.network.stages:
             features = segment(features)
             outputs += [features, head(features)]

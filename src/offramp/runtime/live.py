@@ -1,7 +1,8 @@
 """The runtime: a policy applied to images, live; samples leave and the rest goes on.
 
-Where a sample leaves is decided by the code that replay uses: `Scoring` computes what the graphs do not, and
-`policies.leaves` compares. After an exit that somebody took, only the rows that stayed go on.
+Where a sample leaves is decided by the code that replay uses: `Scoring` computes what the graphs do not, the policy's
+rule says whose uncertainty counts, and `policies.leaves` compares. After an exit that somebody took, only the rows that
+stayed go on. Under rule `batch`, a batch is what the runtime is called with, whatever size policies.json states.
 """
 
 import threading
@@ -12,7 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from offramp.policies import Threshold, leaves
+from offramp.policies import Decision, Threshold, leaves, parts_of
+from offramp.rules import Rule
 from offramp.runtime.steps import Engine, Output, Step, pieces
 from offramp.scoring import Scoring
 
@@ -36,7 +38,8 @@ class StepTime(NamedTuple):
 class Answers(NamedTuple):
     """Per sample, in the order given: its label, the exit it took (from 0) and the uncertainty there, each (samples,).
 
-    The uncertainty is NaN at the last exit unless the runtime was told to report it.
+    The uncertainty is the sample's own, also where its batch decided; NaN at the last exit unless the runtime was told
+    to report it.
     """
 
     label: NDArray[np.int64]
@@ -58,12 +61,17 @@ class Runtime:
     """A policy on an engine: call it with one batch of images at a time."""
 
     def __init__(
-        self, engine: Engine, thresholds: Sequence[Threshold], scoring: Scoring, report_last: bool = False
+        self,
+        engine: Engine,
+        policy: Decision | Sequence[Threshold],
+        scoring: Scoring,
+        report_last: bool = False,
     ) -> None:
-        """Prepare the steps of a policy's thresholds (exits,).
+        """Prepare the steps of a policy; bare thresholds (exits,) are one of rule `threshold`.
 
         `report_last` also computes the uncertainty of those who reach the last exit, which no decision needs.
         """
+        thresholds, self._rule = parts_of(policy)
         self._scoring = scoring
         self._one_at_a_time = threading.Lock()  # steps write into arrays of their own
         self._stages = []
@@ -86,7 +94,10 @@ class Runtime:
             return self._answer_one(images) if len(images) == 1 else self._answer(images)
 
     def _answer_one(self, images: Any) -> Answers:
-        """Answer a batch of one, where the bookkeeping of a pool would cost as much as half a head."""
+        """Answer a batch of one, where the bookkeeping of a pool would cost as much as half a head.
+
+        Under every rule, a sample alone is decided by its own uncertainty.
+        """
         features, seen, steps = images, _Seen(self._scoring), list[StepTime]()
         clock = time.perf_counter_ns()
         for stage in self._stages:
@@ -101,7 +112,7 @@ class Runtime:
         return Answers(output.label.copy(), np.array([stage.exit]), uncertainty.copy(), steps)
 
     def _answer(self, images: Any) -> Answers:
-        pool = _Pool(len(images))
+        pool = _Pool(len(images), self._rule)
         features, seen, steps = images, _Seen(self._scoring), list[StepTime]()
         clock = time.perf_counter_ns()
         for stage in self._stages:
@@ -124,8 +135,9 @@ class Runtime:
 class _Pool:
     """The samples that are left, and the answers of those that are not."""
 
-    def __init__(self, n: int) -> None:
+    def __init__(self, n: int, rule: Rule) -> None:
         self.size = n
+        self._rule = rule
         self.label = np.empty(n, np.int64)
         self.exit = np.empty(n, np.intp)
         self.uncertainty = np.full(n, np.nan)
@@ -141,7 +153,7 @@ class _Pool:
         out = np.ones(self.size, np.bool_)
         if stage.threshold is not None:
             assert uncertainty is not None, "a side exit is judged"
-            out = leaves(uncertainty, stage.threshold)
+            out = leaves(self._rule.of_call(uncertainty), stage.threshold)
         n_out = int(np.count_nonzero(out))
         if n_out == 0:
             return None

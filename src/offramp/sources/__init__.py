@@ -1,19 +1,53 @@
-"""Where images come from: one module per source, all of which yield `offramp.prepared.Batch` per split."""
+"""Where images come from: one module per source; `opened` gives the three splits of whichever is chosen."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
-import numpy as np
-
-from offramp.errors import InputError
-from offramp.params.data import ClutteredDigits
+from offramp.params.data import AnyDataset, AnyPictures, ClutteredDigits, Folder, Parquet, Torchvision
 from offramp.prepared import Batch
-from offramp.sources import cluttered_digits
+from offramp.sources import cluttered_digits, folder, parquet, torchvision
+from offramp.sources.dealing import deal, require_classes
+from offramp.sources.pools import Pools
+from offramp.sources.published import PUBLISHED
+from offramp.sources.splitting import Opened, Rows, check_pools, split_pools
 
 SPLITS = ("train", "val", "test")
 
 
+@contextmanager
+def opened(name: str, dataset: AnyDataset, seed: int, beside: Path) -> Iterator[Opened]:
+    """Yield the splits of a data set, each in its seeded order; `beside` has room for its images while this lasts.
+
+    Raises InputError for whatever `check` finds, and for images that do not make a data set.
+    """
+    if isinstance(dataset, ClutteredDigits):
+        check(name, dataset, seed)
+        rendered = {split: Rows(batches(dataset, split, seed), rows(dataset, split)) for split in SPLITS}
+        yield Opened(cluttered_digits.CLASSES, rendered, [])
+        return
+    with split_pools(name, dataset, _pools(name, dataset), seed, beside) as found:
+        yield found
+
+
+def check(name: str, dataset: AnyDataset, seed: int) -> None:
+    """Raise InputError when a class would be absent from train or val, without rendering or reading an image.
+
+    Of a data set that would have to be downloaded, only the numbers of images are known.
+    """
+    match dataset:
+        case ClutteredDigits():
+            labels = {split: cluttered_digits.labels(split, rows(dataset, split), seed) for split in SPLITS}
+            require_classes(name, dataset, labels, cluttered_digits.CLASSES, seed)
+        case Torchvision():
+            about = PUBLISHED[dataset.dataset]
+            deal(name, dataset, about.n_train, about.n_test, seed)
+        case _:
+            check_pools(name, dataset, _pools(name, dataset), seed)
+
+
 def batches(dataset: ClutteredDigits, split: str, seed: int) -> Iterator[Batch]:
-    """Yield the images of a split in their seeded order."""
+    """Yield the rendered images of a split in their seeded order."""
     return cluttered_digits.render(split, rows(dataset, split), seed)
 
 
@@ -22,17 +56,11 @@ def rows(dataset: ClutteredDigits, split: str) -> int:
     return counts[split]
 
 
-def classes(dataset: ClutteredDigits) -> list[str]:  # noqa: ARG001 (a source of files will look there)
-    return cluttered_digits.CLASSES
-
-
-def check(name: str, dataset: ClutteredDigits, seed: int) -> None:
-    """Raise InputError when a class would be absent from train or val, without rendering anything."""
-    for split in ("train", "val"):
-        labels = cluttered_digits.labels(split, rows(dataset, split), seed)
-        absent = [label for number, label in enumerate(classes(dataset)) if not np.any(labels == number)]
-        if absent:
-            raise InputError(
-                f"datasets.{name}.{split} is {len(labels)}: with seed {seed} no sample of class "
-                f"{', '.join(absent)} is among them; every class must be in train and val, so take more"
-            )
+def _pools(name: str, dataset: AnyPictures) -> Pools:
+    match dataset:
+        case Folder():
+            return folder.pools(name, dataset)
+        case Parquet():
+            return parquet.pools(name, dataset)
+        case Torchvision():
+            return torchvision.pools(dataset)

@@ -1,0 +1,1 @@
+"""CIFAR-10 from start to end, with given weights or trained here; see `__main__`."""

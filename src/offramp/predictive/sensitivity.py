@@ -1,0 +1,90 @@
+"""What a route makes of changes that mean nothing: classes in another order, a constant added to all logits.
+
+Neither changes an answer's probabilities. A share above 0 is a decision that rests on something arbitrary.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from offramp.predictive.evidence import Look, Table
+from offramp.predictive.walks import Route
+from offramp.uncertainty import Floats
+
+SHUFFLES = 100
+SEED = 17
+
+
+@dataclass(frozen=True)
+class Changes:
+    """Shares that change, the mean over all trials.
+
+    `fires`: of all samples and side exits; `jumps`: of those that fire neither before nor after and have a side exit
+    ahead (0 where there are none); `taken`: of samples, where they leave.
+    """
+
+    fires: float
+    jumps: float
+    taken: float
+
+
+def permutation_sensitivity(
+    look: Look,
+    route: Route,
+    cut: float,
+    logits: NDArray[np.floating],
+    shuffles: int = SHUFFLES,
+    seed: int = SEED,
+) -> Changes:
+    """Return what changes when the classes of logits (samples, exits, classes) are shuffled, alike for all exits.
+
+    Activation thresholds do not depend on the order of classes, so `look` stays.
+    """
+    rng = np.random.default_rng(seed)
+    before = _table(look, logits)
+    found = []
+    for _ in range(shuffles):
+        order = rng.permutation(logits.shape[2])
+        found.append(changes(route, cut, before, _table(look, logits[:, :, order])))
+    fires, jumps, taken = np.mean([(each.fires, each.jumps, each.taken) for each in found], axis=0).tolist()
+    return Changes(fires, jumps, taken)
+
+
+def centring_sensitivity(
+    look_for: Callable[[Floats], Look], route: Route, cut: float, logits: NDArray[np.floating]
+) -> Changes:
+    """Return what changes when each answer's mean logit is taken off: another network of the same probabilities.
+
+    `look_for` makes the Look of a network from its logits (samples, exits, classes), thresholds estimated anew: those
+    of `signed_mean` become 0 and every exit fires.
+    """
+    plain = logits.astype(np.float64)
+    moved = centred(plain)
+    return changes(route, cut, _table(look_for(plain), plain), _table(look_for(moved), moved))
+
+
+def centred(logits: NDArray[np.floating]) -> Floats:
+    """Return logits (…, classes) less their mean over the classes."""
+    z = logits.astype(np.float64)
+    return z - z.mean(axis=-1, keepdims=True)
+
+
+def changes(route: Route, cut: float, before: Table, after: Table) -> Changes:
+    """Return what differs between two tables of the same samples."""
+    fired, fires = before.fires(cut)[:, :-1], after.fires(cut)[:, :-1]
+    compared = different = 0
+    for k in range(route.start, before.last - 1):
+        rows = np.flatnonzero(~fired[:, k] & ~fires[:, k])
+        if len(rows):
+            compared += len(rows)
+            moved = route.jumps(before.at(k, rows), cut) != route.jumps(after.at(k, rows), cut)
+            different += int(moved.sum())
+    left = route.walk(before, cut).taken != route.walk(after, cut).taken
+    return Changes(float((fired != fires).mean()), different / max(compared, 1), float(left.mean()))
+
+
+def _table(look: Look, logits: NDArray[np.floating]) -> Table:
+    n = len(logits)
+    return look.table(logits, np.full(n, -1), np.arange(n))

@@ -1,0 +1,15 @@
+"""Training a network's exits: jointly, the backbone first and then its exits, or side heads alone.
+
+Every epoch draws its order, its dropout and its augmentation from a generator of its own, so a run that is killed goes
+on from its last finished epoch and, on a CPU, ends with the same weights as one that was not. The last epoch's weights
+are kept: validation accuracy is reported and chooses nothing, because calibration needs that split untouched.
+"""
+
+from offramp.training.examples import Examples, read_examples
+from offramp.training.history import COLUMNS, History
+from offramp.training.identity import run_digest
+from offramp.training.loop import train
+from offramp.training.measuring import evaluate
+from offramp.training.starting import start
+
+__all__ = ["COLUMNS", "Examples", "History", "evaluate", "read_examples", "run_digest", "start", "train"]
