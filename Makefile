@@ -42,6 +42,7 @@ experiments: $(READY)    ## measure again what results/ holds
 	@python -m experiments.quantisation
 	@python -m experiments.backbones
 	@python -m experiments.streaming
+	@python -m experiments.predictive_vgg
 	@python -m experiments.fresh_clone
 
 readme: $(READY)    ## write the measured numbers into README.md

@@ -10,11 +10,10 @@ from offramp.depth import Depths, describe, rows_of, summarise, write_depths
 from offramp.evaluation import read_test
 from offramp.evaluation.tables import full_replay
 from offramp.files import write_json
-from offramp.outcomes import read_outcomes
 from offramp.policies import read_policies
 from offramp.prepared import difficulty_of, read_split
 from offramp.probe_table import read_probes
-from offramp.replay import replay
+from offramp.replay import read_for, replay
 from offramp.smaller import compare, conclusion, write_smaller
 from offramp.stage import run
 
@@ -26,7 +25,7 @@ def main() -> None:
     macs = read_costs(METRICS / "costs.json")
     costs = content.scoring.costs(macs)
     test = read_test(Path("data/logits/test.parquet"), content, macs)
-    val = read_outcomes(open_cache(Path("data/logits/val.parquet")), content.scoring)
+    val = read_for(open_cache(Path("data/logits/val.parquet")), content)
     votes = read_probes(Path("data/probes.parquet"), test.exits)
     difficulty = difficulty_of(read_split(Path("data/prepared/test.parquet")), test.sample)
 

@@ -3,6 +3,7 @@
 import functools
 import math
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,9 @@ from offramp.named import Named
 from offramp.networks import build
 from offramp.networks.weights import Description, save_network
 from offramp.policies import midway
+from offramp.predictive.activation import Activation
 from offramp.runtime.onnx_engine import OnnxEngine
-from offramp.scoring import CHANGE, Scoring
+from offramp.scoring import ACTIVATION, CHANGE, Scoring
 
 EXITS = [f"exit_{k}" for k in range(1, 7)]
 CLASSES = ["cat", "dog", "Möwe"]
@@ -55,6 +57,8 @@ def policy(score: str = "entropy", temperature=None, enabled=(1, 1, 1, 1, 1), **
     """
     temperature = temperature or dict.fromkeys(EXITS, 1.0)
     scoring = Scoring(score, temperature, some_change() if score == CHANGE else None)
+    if score == ACTIVATION:  # takes no temperature
+        scoring = replace(Scoring.plain(score, EXITS), activation=Activation(tuple(np.linspace(0.5, 2.0, 6).tolist())))
     uncertainty = scoring(some_logits())
     limits = [widest_gap(uncertainty[:, k]) if on else None for k, on in enumerate(enabled)]
     return Named("mine@1", (*limits, math.inf), scoring, **about)

@@ -12,6 +12,7 @@ from offramp.costs import Costs, from_parts
 from offramp.outcomes import Outcomes, read_outcomes
 from offramp.scoring import Scoring
 from recheck_case import write_recheck_case
+from route_policies_case import write_route_case
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -39,6 +40,14 @@ def recheck_folder(tmp_path_factory):
     """A validation cache, costs, and the policies of three calibrations; see recheck_case."""
     path = tmp_path_factory.mktemp("recheck")
     write_recheck_case(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def route_policies(tmp_path_factory):
+    """Caches, costs and the policies of every route; see route_policies_case."""
+    path = tmp_path_factory.mktemp("routes")
+    write_route_case(path)
     return path
 
 

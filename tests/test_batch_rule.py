@@ -86,7 +86,7 @@ def test_a_policy_of_batches_comes_back_from_its_file_and_single_samples_state_n
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"rule": "activation"}, "unknown rule 'activation'; known: batch, threshold"),
+        ({"rule": "activation"}, "unknown rule 'activation'; known: batch, constant_jump"),
         ({"rule": "threshold"}, "rule 'threshold' takes no arguments; got 'batch_size', 'reduce', 'tolerance'"),
         ({"arguments": None}, "takes the arguments batch_size, reduce and tolerance; got nothing"),
         ({"batch_size": 0}, "batch_size must be a whole number from 1 to 1000000; got 0"),

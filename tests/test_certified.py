@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -145,6 +146,8 @@ def test_the_theorem_of_conformal_costs_more_than_the_empirical_variant(outcomes
 @pytest.mark.parametrize("correct", [0, 1])
 def test_every_method_survives_one_sample_one_exit_and_answers_all_alike(method, n, n_exits, correct, rng):
     outcomes = make_outcomes(rng.random((n, n_exits)), np.full((n, n_exits), bool(correct)))
+    seen = rng.random((n, n_exits - 1, 13))  # what routes that forecast look at
+    outcomes = replace(outcomes, growth=seen[:, :, :8], predictors=seen[:, :, 8:])
     costs = from_parts("macs", [5] * n_exits, [1] * n_exits)
     settings = Settings([(method, 0.5)], (method, 0.5))
     policy = calibrate(outcomes, costs, Scoring.plain("entropy", outcomes.exits), settings).selected

@@ -6,8 +6,8 @@ import math
 import numpy as np
 import pytest
 
-from latency_case import BATCH_1, DEAR, EXITS, HEAD, SEGMENT, entry_of, latency, settings
-from offramp.calibration import METHODS, calibrate_cache
+from latency_case import BATCH_1, DEAR, EXITS, HEAD, SEGMENT, WANTED, entry_of, latency, settings
+from offramp.calibration import calibrate_cache
 from offramp.costs import LatencyRow, read_costs
 from offramp.errors import InputError
 from offramp.evaluation import evaluate, read_test
@@ -34,7 +34,7 @@ def test_every_method_avoids_the_exit_whose_head_takes_longer_than_it_saves(late
         latency_folder / "val.parquet", read_costs(latency_folder / "costs.json"), settings()
     ).policies
     used = [policy.thresholds[EXITS.index(DEAR[engine])] is not None for policy in macs]
-    assert sum(used) >= len(METHODS) - 1, "by MACs that exit pays"
+    assert sum(used) >= len(WANTED) - 1, "by MACs that exit pays"
 
 
 def test_the_row_that_is_asked_for_is_read(latency_folder):
@@ -101,7 +101,7 @@ def test_the_file_names_times_as_times(latency_folder, content):
     certificate = entry_of(content, "certified")["certificate"]
     assert (certificate["costs"]["unit"], certificate["without_dear_exits"]) == ("ms", True)
     text = describe(read_policies(latency_folder / "p.json"))
-    assert text.count("of the full network's time (onnx, batch 1) on validation") == len(METHODS)
+    assert text.count("of the full network's time (onnx, batch 1) on validation") == len(WANTED)
     assert "cost" not in text
 
 

@@ -134,7 +134,7 @@ def commit(folder):
 
 
 FLOAT32 = {"logits@val", "logits@test", "calibrate", "evaluate", "sweep", "reliability", "figures", "export"}
-FLOAT32 |= {"probes", "depth"}
+FLOAT32 |= {"probes", "depth", "predictive"}
 INT8 = {"quantise", "logits_int8@val", "logits_int8@test", "calibrate_int8", "evaluate_int8"}
 TIMED = {"latency", "benchmark", "benchmark_int8"}
 EVERYTHING = {"prepare", "train", "costs"} | FLOAT32 | INT8 | TIMED
@@ -147,7 +147,7 @@ RERUNS = [  # the README's table; every run of DVC takes its time, so the long o
 ]
 SLOW_RERUNS = [
     ({"calibrate.targets": [0.1, 0.9]}, POLICIES),
-    ({"calibrate.fold_seed": 18}, POLICIES | INT8 | TIMED | {"reliability"}),
+    ({"calibrate.fold_seed": 18}, POLICIES | INT8 | TIMED | {"reliability", "predictive"}),
     ({"benchmark.samples": 10}, {"benchmark", "benchmark_int8"}),
     ({"depth.samples": 10}, {"probes", "depth", "figures"}),
     ({"train.epochs": 2}, EVERYTHING - {"prepare", "costs"}),

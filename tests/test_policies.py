@@ -70,9 +70,9 @@ def test_policies_survive_a_round_trip(file):
         (lambda c: c["policies"][0]["thresholds"].update(exit_1=math.inf), "Infinity is not JSON"),
         (lambda c: c["policies"][0].update(rule="tarot"), "unknown rule 'tarot'"),
         (lambda c: c["policies"][1].update(selected=True), "exactly one policy must be selected; 2 are"),
-        (lambda c: c.update(score="surprise"), "known: change, energy, entropy, least_confidence, margin"),
-        (lambda c: c.update(score="change"), "score_arguments belong to the score 'change'"),
-        (lambda c: c.update(score_arguments={}), "score_arguments belong to the score 'change'"),
+        (lambda c: c.update(score="surprise"), "known: activation, change, energy, entropy, least_confidence, margin"),
+        (lambda c: c.update(score="change"), "score_arguments belong to the scores 'change' and 'activation'"),
+        (lambda c: c.update(score_arguments={}), "score_arguments belong to the scores 'change' and 'activation'"),
         (lambda c: c.update(score="change", score_arguments={"exit_1": {}}), "must name the side exits exit_1, exit_2"),
         (
             lambda c: c.update(score="change", score_arguments={"exit_1": {"weights": "x"}, "exit_2": {}}),

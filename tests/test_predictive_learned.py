@@ -1,6 +1,5 @@
 """The learned forecast, comparisons at equal accuracy, what permutations change, and how long a sweep takes."""
 
-import json
 import time
 
 import numpy as np
@@ -11,7 +10,7 @@ from offramp.predictive.activation import Activation, activation_thresholds
 from offramp.predictive.comparison import Curve, choose, compare, cut_grid, measure, sweep
 from offramp.predictive.controls import OracleExit
 from offramp.predictive.evidence import Look
-from offramp.predictive.learned import Learned, fit_learned
+from offramp.predictive.learned import fit_learned
 from offramp.predictive.routes import EveryExit, Predictive
 from offramp.predictive.sensitivity import centring_sensitivity, permutation_sensitivity
 
@@ -66,26 +65,6 @@ def test_expected_costs_are_learnt_backwards(tables):
     assert learned.cost.mean() == pytest.approx(every.cost.mean(), rel=0.01)  # nothing is gained by not looking
     nobody = fit_learned(tune, -np.inf, COSTS).walk(tune, -1e300)
     assert (nobody.heads == 2).all()  # no exit ever fires: from the first straight to the last
-
-
-def test_a_learned_route_survives_json_and_refuses_other_content(tables):
-    _, (tune, _, test) = tables
-    route = fit_learned(tune, -5.0, COSTS, start=2)
-    text = json.dumps(route.to_json(), allow_nan=False)
-    again = Learned.from_json(json.loads(text), EXITS, CLASSES)
-    assert again == route
-    assert np.array_equal(again.walk(test, -5.0).visited, route.walk(test, -5.0).visited)
-    with pytest.raises(ValueError, match="start of rule 'learned'"):
-        Learned.from_json({**route.to_json(), "start": 99}, EXITS, CLASSES)
-    with pytest.raises(ValueError, match="must name exit_3"):
-        Learned.from_json(route.to_json(), EXITS + 1, CLASSES)
-    with pytest.raises(ValueError, match="fitted for 2 classes"):
-        Learned.from_json(route.to_json(), EXITS, 2)
-    for key, value in (("mean", [float("nan")] * 6), ("spread", [0.0] * 6), ("weights", "none")):
-        broken = json.loads(text)
-        broken["models"]["exit_4"][key] = value
-        with pytest.raises(ValueError, match="exit_4 of rule 'learned'"):
-            Learned.from_json(broken, EXITS, CLASSES)
 
 
 def test_shuffled_classes_change_the_engine_and_not_the_learned_forecast(tables):

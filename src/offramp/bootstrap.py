@@ -20,7 +20,7 @@ from offramp.intervals import LEVEL
 SEED = 17  # one stated seed, and a new generator per call: an interval does not depend on what else was asked for
 RESAMPLES = 2_000
 
-DRAWS = 4_000_000  # counts of clusters that are drawn at a time
+DRAWS = 4_000_000  # counts of cells or clusters that are drawn at a time
 
 Floats = NDArray[np.float64]
 
@@ -34,8 +34,9 @@ def resampled_means(values: Floats, counts: NDArray[np.integer], resamples: int 
     total = int(counts.sum())
     assert total > 0, "there must be a row to resample"
     held = counts > 0
-    draws = np.random.default_rng(SEED).multinomial(total, counts[held] / total, size=resamples)
-    return np.asarray(draws @ values[held] / total)
+    rng, share, at_once = np.random.default_rng(SEED), counts[held] / total, max(1, DRAWS // int(held.sum()))
+    sizes = [min(at_once, resamples - start) for start in range(0, resamples, at_once)]
+    return np.concatenate([rng.multinomial(total, share, size=size) @ values[held] / total for size in sizes])
 
 
 def bootstrap_means(values: Floats, counts: NDArray[np.integer], level: float = LEVEL) -> Floats:

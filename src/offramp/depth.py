@@ -156,8 +156,7 @@ def describe(summary: Row) -> str:
 
 
 def _part(result: Replay, rows: NDArray[Any]) -> Replay:
-    batch = None if result.batch is None else result.batch[rows]
-    return replace(result, taken=result.taken[rows], correct=result.correct[rows], batch=batch)
+    return result.part(rows)
 
 
 def _named(name: str, found: dict[str, float]) -> Row:

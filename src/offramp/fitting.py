@@ -1,5 +1,6 @@
-"""Fitting a scoring: temperatures and the score `change`, on tune rows of a validation cache and on no others."""
+"""Fitting a scoring: temperatures, and the scores `change` and `activation`, on tune rows of a validation cache."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -9,19 +10,34 @@ from offramp.cache.reading import UNKNOWN, LogitCache
 from offramp.change import fit_change
 from offramp.errors import InputError
 from offramp.folds import in_tune
-from offramp.scoring import CHANGE, Scoring
+from offramp.predictive.activation import Activation, thresholds_of
+from offramp.scoring import ACTIVATION, CHANGE, Scoring
 from offramp.temperature import fit_temperatures
 
 Floats = NDArray[np.float64]
 FIT_ROWS = 20_000  # tune rows that a fit sees at most: more do not move it, and their logits are held in memory
 
 
-def fit_scoring(cache: LogitCache, score: str, temperature: str, tune_fraction: float, fold_seed: int) -> Scoring:
+def fit_scoring(
+    cache: LogitCache,
+    score: str,
+    temperature: str,
+    tune_fraction: float,
+    fold_seed: int,
+    statistic: str = "mean_max",
+) -> Scoring:
     """Return the scoring for a validation cache; `temperature` is `none` or `per_exit`.
 
-    Raises InputError where a fit needs tune rows (for temperatures: labelled ones) and there are none.
+    `statistic` is that of score `activation` alone. Raises InputError where a fit needs tune rows (for temperatures and
+    the statistic `winning_correct`: labelled ones) and there are none.
     """
     scoring = Scoring.plain(score, cache.exits)
+    if score == ACTIVATION:
+        if temperature != "none":
+            raise InputError("score 'activation' takes no temperature: set uncertainty.temperature to none")
+        batches = ((logits, label) for label, logits in tune_batches(cache, tune_fraction, fold_seed))
+        found = thresholds_of(len(cache.exits), batches, statistic)
+        return replace(scoring, activation=Activation(found, statistic=statistic))
     if temperature == "none" and score != CHANGE:
         return scoring
     label, logits = tune_logits(cache, tune_fraction, fold_seed)
@@ -45,9 +61,12 @@ def tune_logits(cache: LogitCache, tune_fraction: float, fold_seed: int) -> tupl
     Which ones are kept depends on the hash that deals the folds, not on the order of the rows.
     """
     fraction = min(tune_fraction, FIT_ROWS / cache.n_rows)
-    labels, logits = [], []
-    for rows in cache.read():
-        tune = in_tune(rows.sample, fraction, fold_seed)
-        labels.append(rows.label[tune])
-        logits.append(rows.logits[tune].astype(np.float64))
+    labels, logits = zip(*tune_batches(cache, fraction, fold_seed), strict=True)
     return np.concatenate(labels), np.concatenate(logits)
+
+
+def tune_batches(cache: LogitCache, tune_fraction: float, fold_seed: int) -> Iterator[tuple[NDArray[np.int64], Floats]]:
+    """Yield labels (rows,) and logits (rows, exits, classes) of the tune fold, as the cache is read."""
+    for rows in cache.read():
+        tune = in_tune(rows.sample, tune_fraction, fold_seed)
+        yield rows.label[tune], rows.logits[tune].astype(np.float64)

@@ -19,9 +19,10 @@ from tqdm import tqdm
 from offramp.change import Change, n_predictors
 from offramp.host import describe, summary
 from offramp.policies import Thresholds, full_network
+from offramp.predictive.activation import Activation
 from offramp.runtime.live import Runtime
 from offramp.runtime.steps import Engine, Piece
-from offramp.scoring import CHANGE, Scoring
+from offramp.scoring import ACTIVATION, CHANGE, Scoring
 from offramp.timing import interleaved, spread
 
 Floats = NDArray[np.float64]
@@ -125,7 +126,9 @@ def measure(
 
 
 def timed_scoring(score: str, exits: list[str], n_classes: int) -> Scoring:
-    """Return a scoring that takes as long as the real one: score `change` with weights that say nothing."""
+    """Return a scoring that takes as long as the real one: with weights and thresholds that say nothing."""
+    if score == ACTIVATION:
+        return Scoring(score, dict.fromkeys(exits, 1.0), activation=Activation((1.0,) * len(exits)))
     if score != CHANGE:
         return Scoring.plain(score, exits)
     weights = tuple((0.0,) * n_predictors(k, n_classes) for k in range(len(exits) - 1))

@@ -1,9 +1,10 @@
 """What remains of a logit cache once a score is chosen: one float and one bit per sample and exit.
 
-Policies, calibration and replay see only this; 10^8 samples of a 6-exit network fit in memory.
+Policies, calibration and replay see only this; 10^8 samples of a 6-exit network fit in memory. A route that forecasts
+sees more of each exit; that is read only where a policy needs it.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from offramp.cache.reading import UNKNOWN, LogitCache
 from offramp.errors import InputError
+from offramp.predictive.evidence import Look, Table, joined
 from offramp.scoring import Scoring
 
 
@@ -28,6 +30,8 @@ class Outcomes:
     agrees: NDArray[np.bool_]  # the answer is the last exit's: whatever the label, leaving here loses nothing
     exits: list[str]
     class_names: list[str]
+    growth: NDArray[np.float64] | None = None  # (samples, side exits, rounds), the engine's
+    predictors: NDArray[np.float64] | None = None  # (samples, side exits, predictors), the learned forecast's
 
     def __len__(self) -> int:
         return len(self.sample)
@@ -43,11 +47,20 @@ class Outcomes:
     def take(self, rows: NDArray[np.bool_] | NDArray[np.intp]) -> Self:
         """Return these rows, by mask or position."""
         parts = (self.sample[rows], self.label[rows], self.uncertainty[rows], self.correct[rows], self.agrees[rows])
-        return type(self)(*parts, self.exits, self.class_names)
+        seen = (None if part is None else part[rows] for part in (self.growth, self.predictors))
+        return type(self)(*parts, self.exits, self.class_names, *seen)
+
+    @property
+    def table(self) -> Table:
+        """Return what a route walks, as far as it was read; a view."""
+        seen = (self.growth, self.predictors)
+        return Table(self.sample, self.uncertainty[:, :-1], self.correct, len(self.class_names), None, *seen)
 
 
-def read_outcomes(cache: LogitCache, scoring: Scoring, labels_required: bool = True) -> Outcomes:
-    """Stream a cache into outcomes.
+def read_outcomes(
+    cache: LogitCache, scoring: Scoring, labels_required: bool = True, look: Look | None = None
+) -> Outcomes:
+    """Stream a cache into outcomes, with what `look` sees of every side exit (`predictive.rules.joint_look`).
 
     The answer of an exit is its largest logit, the first one of equals; it is never right where the label is UNKNOWN.
     Raises InputError for a scoring of other sizes, a sample that stands twice and, if `labels_required`, for unknown
@@ -59,6 +72,7 @@ def read_outcomes(cache: LogitCache, scoring: Scoring, labels_required: bool = T
     values = np.empty((cache.n_rows, len(cache.exits)))
     correct = np.empty((cache.n_rows, len(cache.exits)), np.bool_)
     agrees = np.empty_like(correct)
+    seen: list[Table] = []
     end = 0
     for rows in cache.read():
         start, end = end, end + len(rows.sample)
@@ -67,7 +81,11 @@ def read_outcomes(cache: LogitCache, scoring: Scoring, labels_required: bool = T
         answers = rows.logits.argmax(axis=2)
         correct[start:end] = answers == rows.label[:, None]
         agrees[start:end] = answers == answers[:, -1:]
-    outcomes = Outcomes(sample, label, values, correct, agrees, cache.exits, cache.class_names)
+        if look is not None and len(cache.exits) > 1:
+            seen.append(replace(look.table(rows.logits, rows.label, rows.sample), powers=None))
+    more = joined(seen) if seen else None
+    parts = (None, None) if more is None else (more.growth, more.predictors)
+    outcomes = Outcomes(sample, label, values, correct, agrees, cache.exits, cache.class_names, *parts)
     if labels_required:
         require_labels(outcomes, str(cache.path))
     _require_unique(cache, sample)

@@ -17,10 +17,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from offramp.change import Change
 from offramp.costs import Costs, LatencyRow, costs_from_json
 from offramp.errors import InputError
 from offramp.files import write_text
+from offramp.leaving import leaves as leaves
 from offramp.params.reading import validate
 from offramp.policies_schema import PoliciesFile
 from offramp.rules import THRESHOLD, Rule, rule_from_json, rule_to_json
@@ -84,11 +84,6 @@ class Policies:
         return self.scoring.exits
 
 
-def leaves(uncertainty: NDArray[np.float64], threshold: float | NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Return whether samples leave at an enabled exit: where their uncertainty is at most its threshold."""
-    return uncertainty <= threshold
-
-
 def exits_taken(uncertainty: NDArray[np.float64], thresholds: Sequence[Threshold]) -> NDArray[np.intp]:
     """Return where each sample leaves (samples,), exits counted from 0, for uncertainties (samples, exits).
 
@@ -130,8 +125,8 @@ def write_policies(path: Path, content: Policies) -> None:
         "score": scoring.score,
         "temperature": scoring.temperature,
     }
-    if scoring.change is not None:
-        value["score_arguments"] = scoring.change.to_json()
+    if scoring.arguments is not None:
+        value["score_arguments"] = scoring.arguments
     if content.costs is not None:
         value["cost"] = content.costs.to_json(content.exits)
     value["policies"] = [_to_json(policy, content) for policy in content.policies]
@@ -176,9 +171,9 @@ def read_policies(path: Path) -> Policies:
         for entry in content.policies
     ]
     selected = next(policy for policy, entry in zip(policies, content.policies, strict=True) if entry.selected)
-    change = None if content.score_arguments is None else Change.from_json(content.score_arguments, exits)
+    scoring = Scoring.from_json(content.score, content.temperature, content.score_arguments)
     costs = None if content.cost is None else costs_from_json(content.cost)
-    return Policies(Scoring(content.score, content.temperature, change), policies, selected, costs)
+    return Policies(scoring, policies, selected, costs)
 
 
 def describe(content: Policies) -> str:
@@ -187,7 +182,8 @@ def describe(content: Policies) -> str:
     lines = []
     for policy in content.policies:
         mark = "*" if policy is content.selected else " "
-        lines.append(f"{mark} {policy.name:<{width}}  {_figures(policy, content.costs)}{_promise(policy)}")
+        figures = _figures(policy, content.costs) + _betas(policy, content.scoring)
+        lines.append(f"{mark} {policy.name:<{width}}  {figures}{_promise(policy)}")
     lines.append("* selected" + ("" if content.selected.feasible else ", although it is infeasible"))
     return "\n".join(lines)
 
@@ -200,6 +196,24 @@ def _figures(policy: Policy, costs: Costs | None) -> str:
         return f"without validation figures{rule}"
     accuracy = f"accuracy {validation['accuracy']:.4f}" if "accuracy" in validation else "accuracy unknown"
     return f"{accuracy}, {validation[ratio]:.3f} {words} on validation{rule}"
+
+
+def beta(policy: Decision, scoring: Scoring) -> float | None:
+    """Return the β of a policy: under score `activation`, minus the finite threshold that all enabled side exits share.
+
+    None under other scores, where thresholds differ, and where none is finite.
+    """
+    cuts = {threshold for threshold in policy.thresholds[:-1] if threshold is not None}
+    return -min(cuts) if scoring.activation is not None and len(cuts) == 1 and math.isfinite(min(cuts)) else None
+
+
+def _betas(policy: Policy, scoring: Scoring) -> str:
+    """Return β in words, of all exits or as a range; nothing under a score that has none."""
+    own = beta(policy, scoring)
+    if own is not None:
+        return f", β {own:.4g}"
+    cuts = [-t for t in policy.thresholds[:-1] if t is not None and math.isfinite(t)]
+    return f", β {min(cuts):.4g} to {max(cuts):.4g}" if scoring.activation is not None and cuts else ""
 
 
 def _promise(policy: Policy) -> str:

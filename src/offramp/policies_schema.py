@@ -5,10 +5,10 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from offramp.change import Change
 from offramp.costs import LARGEST, MS, RATIOS, costs_from_json
-from offramp.rules import Rule, rule_from_json
-from offramp.scoring import CHANGE, KNOWN
+from offramp.predictive.rules import RouteRule
+from offramp.rules import Batch, rule_from_json
+from offramp.scoring import Scoring
 
 
 class Certificate(BaseModel):
@@ -55,12 +55,13 @@ class Entry(BaseModel):
                 raise ValueError(
                     f"policy {self.name!r}: validation.{key} must be a finite number or left out; it is {given}"
                 )
-        if self.certificate is not None and self.rule != Rule.name:
+        if self.certificate is not None and self.rule == Batch.name:
             raise ValueError(f"policy {self.name!r} has rule {self.rule!r}, for which there is no certificate")
         return self
 
-    def require_exits(self, exits: list[str]) -> None:
-        """Raise ValueError where the thresholds are not those of these exits, or not those of the rule."""
+    def require(self, scoring: Scoring) -> None:
+        """Raise ValueError for thresholds that are not those of exits and rule, and for a score that it cannot use."""
+        exits = scoring.exits
         if sorted(self.thresholds) != sorted(exits):
             raise ValueError(
                 f"policy {self.name!r} must have a threshold for each of {', '.join(exits)}; "
@@ -70,7 +71,10 @@ class Entry(BaseModel):
             raise ValueError(f'policy {self.name!r}: the threshold of the last exit, {exits[-1]}, must be "inf"')
         limits = [self.thresholds[name] for name in exits[:-1]]
         try:
-            rule_from_json(self.rule, self.arguments).check([inf if t == "inf" else t for t in limits])
+            rule = rule_from_json(self.rule, self.arguments)
+            rule.check([inf if t == "inf" else t for t in limits])
+            if isinstance(rule, RouteRule):
+                rule.fits(scoring)
         except ValueError as error:
             raise ValueError(f"policy {self.name!r}: {error}") from None
 
@@ -88,21 +92,14 @@ class PoliciesFile(BaseModel):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if self.score not in KNOWN:
-            raise ValueError(f"the score {self.score!r} is unknown; known: {', '.join(sorted(KNOWN))}")
         exits = [f"exit_{number}" for number in range(1, len(self.temperature) + 1)]
         if list(self.temperature) != exits:
             raise ValueError(f"temperature must name exit_1 … exit_E in order; it names {', '.join(self.temperature)}")
-        if (self.score == CHANGE) != (self.score_arguments is not None):
-            raise ValueError(
-                f"score_arguments belong to the score {CHANGE!r} and to no other; the score is {self.score!r}"
-            )
-        if self.score_arguments is not None:
-            Change.from_json(self.score_arguments, exits)
+        scoring = Scoring.from_json(self.score, self.temperature, self.score_arguments)
         if self.cost is not None:
             _check_cost(self.cost, exits)
         for policy in self.policies:
-            policy.require_exits(exits)
+            policy.require(scoring)
         selected = [policy.name for policy in self.policies if policy.selected]
         if len(selected) != 1:
             raise ValueError(f"exactly one policy must be selected; {len(selected)} are: {', '.join(selected)}")

@@ -1,27 +1,63 @@
 """Replay: apply a policy to a logit cache. Accuracy counts every sample, those at the last exit too."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from offramp.cache.reading import LogitCache
 from offramp.costs import MACS, RATIOS, Costs
 from offramp.errors import InputError
-from offramp.outcomes import Outcomes
-from offramp.policies import Decision, Threshold, exits_taken, parts_of
+from offramp.outcomes import Outcomes, read_outcomes
+from offramp.policies import Decision, Policies, Threshold, exits_taken, parts_of
+from offramp.predictive.accounting import step_costs, walk_costs
+from offramp.predictive.rules import RouteRule, joint_look
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.intp]
+
+PER_SAMPLE = ("taken", "correct", "batch", "paid", "heads")
 
 
 @dataclass(frozen=True)
 class Replay:
-    """What a policy did to each sample: the exit it took (from 0), whether its answer was right, each (samples,)."""
+    """What a policy did to each sample: the exit it took (from 0), whether its answer was right, each (samples,).
 
-    taken: NDArray[np.intp]
+    What a sample pays follows from its exit, unless a route decided which heads it ran: then it is `paid`, and
+    `cost_at_exits` is the mean of those that left there, NaN where nobody did.
+    """
+
+    taken: Ints
     correct: NDArray[np.bool_]
-    cost_at_exits: NDArray[np.float64]  # (exits,), in the unit of the costs
+    cost_at_exits: Floats  # (exits,), in the unit of the costs
     full_cost: float
     unit: str = MACS
-    batch: NDArray[np.intp] | None = None  # (samples,), the batch that decided for a sample; None: each for itself
+    batch: Ints | None = None  # (samples,), the batch that decided for a sample; None: each for itself
+    paid: Floats | None = None  # (samples,)
+    heads: Ints | None = None  # (samples,), how many ran, where that does not follow from the exit
+
+    @property
+    def cost(self) -> Floats:
+        """Return what each sample costs, (samples,)."""
+        return self.cost_at_exits[self.taken] if self.paid is None else self.paid
+
+    @property
+    def cost_levels(self) -> tuple[Ints, Floats]:
+        """Return a number per sample, (samples,), and the cost that samples of each number have, (numbers,)."""
+        if self.paid is None:
+            return self.taken, self.cost_at_exits
+        levels, number = np.unique(self.paid, return_inverse=True)
+        return number, levels
+
+    def part(self, rows: NDArray[np.bool_] | Ints) -> Self:
+        """Return what became of these samples, by mask or position."""
+        kept = {name: getattr(self, name)[rows] for name in PER_SAMPLE if getattr(self, name) is not None}
+        found = replace(self, **kept)
+        if found.paid is None:
+            return found
+        return replace(found, cost_at_exits=_means(found.taken, found.paid, len(self.cost_at_exits)))
 
     @property
     def samples_at_exits(self) -> NDArray[np.intp]:
@@ -37,7 +73,7 @@ class Replay:
 
     @property
     def total_cost(self) -> float:
-        return float(self.samples_at_exits @ self.cost_at_exits)
+        return float(self.samples_at_exits @ self.cost_at_exits) if self.paid is None else float(self.paid.sum())
 
     @property
     def mean_cost(self) -> float:
@@ -66,13 +102,44 @@ def replay(outcomes: Outcomes, policy: Decision | Sequence[Threshold], costs: Co
     """Return what a policy, under its rule, does to every sample of a cache.
 
     Bare thresholds (exits,) are a policy of rule `threshold`. Rule `batch` deals these samples into batches by their
-    ids, in whatever order they stand.
+    ids, in whatever order they stand. Under a route a sample pays for the heads it ran and for its forecasts.
+    Raises InputError where costs of segments and heads are not known apart.
     """
     thresholds, rule = parts_of(policy)
-    taken = exits_taken(rule.of_cache(outcomes.uncertainty, outcomes.sample), thresholds)
+    if isinstance(rule, RouteRule):
+        return _walked(outcomes, rule, costs)
+    taken = exits_of(outcomes, policy)
     correct = outcomes.correct[np.arange(len(outcomes)), taken]
     paid = costs.at_exits([t is not None for t in thresholds])
     return Replay(taken, correct, paid, costs.full, costs.unit, rule.batches(outcomes.sample))
+
+
+def exits_of(outcomes: Outcomes, policy: Decision | Sequence[Threshold]) -> Ints:
+    """Return the exit that each sample takes under a policy, (samples,), from 0."""
+    thresholds, rule = parts_of(policy)
+    if isinstance(rule, RouteRule):
+        return rule.walk(outcomes.table).taken
+    return exits_taken(rule.of_cache(outcomes.uncertainty, outcomes.sample), thresholds)
+
+
+def _walked(outcomes: Outcomes, rule: RouteRule, costs: Costs) -> Replay:
+    walk = rule.walk(outcomes.table)
+    paid = walk_costs(walk, costs, step_costs(rule.route, costs, len(outcomes.class_names)))
+    correct = outcomes.correct[np.arange(len(outcomes)), walk.taken]
+    means = _means(walk.taken, paid, costs.n_exits)
+    return Replay(walk.taken, correct, means, costs.full, costs.unit, None, paid, walk.heads)
+
+
+def _means(taken: Ints, paid: Floats, n_exits: int) -> Floats:
+    """Return the mean of `paid` (samples,) at each exit, (exits,); NaN where nobody left."""
+    samples = np.bincount(taken, minlength=n_exits)
+    return np.divide(np.bincount(taken, paid, n_exits), samples, out=np.full(n_exits, np.nan), where=samples > 0)
+
+
+def read_for(cache: LogitCache, content: Policies) -> Outcomes:
+    """Return what a labelled cache shows of every policy in a file. Raises InputError where it does not fit them."""
+    look = joint_look((policy.rule for policy in content.policies), content.scoring, cache.n_classes)
+    return read_outcomes(cache, content.scoring, look=look)
 
 
 def require_same_exits(outcomes: Outcomes, costs: Costs) -> None:

@@ -8,69 +8,24 @@ for a sample. Batches are consecutive rows by `sample`; the last one may be smal
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from offramp.predictive.rules import ROUTES, route_rule
+from offramp.rule import THRESHOLD, Rule
 from offramp.scoring import rounded
+
+__all__ = ["LARGEST_BATCH", "REDUCE", "RULES", "THRESHOLD", "Batch", "Rule", "reduced_in_batches", "rule_from_json"]
+__all__ += ["rule_to_json"]
 
 Floats = NDArray[np.float64]
 REDUCE: dict[str, Callable[[Floats], Floats]] = {  # of the last axis
     "max": lambda values: np.asarray(values.max(axis=-1)),
     "mean": lambda values: rounded(np.asarray(values.mean(axis=-1))),  # as scores are: no cut falls between last bits
 }
-
-
-@dataclass(frozen=True)
-class Rule:
-    """Rule `threshold`, and what every other rule answers in its own way."""
-
-    name: ClassVar[str] = "threshold"
-
-    @classmethod
-    def from_json(cls, arguments: Mapping[str, Any] | None) -> Self:
-        """Return the rule with these `arguments` of policies.json. Raises ValueError for any that it does not take."""
-        if arguments:
-            raise ValueError(f"rule {cls.name!r} takes no arguments; got {', '.join(map(repr, arguments))}")
-        return cls()
-
-    @property
-    def arguments(self) -> dict[str, Any]:
-        """Return what `from_json` takes; empty where there is nothing to say."""
-        return {}
-
-    @property
-    def words(self) -> str:
-        """Return the rule for a reader, empty for `threshold`."""
-        return ""
-
-    @property
-    def batch_size(self) -> int | None:
-        """Return how many samples are decided together; None where each is for itself."""
-        return None
-
-    def check(self, side_thresholds: Sequence[float | None]) -> None:
-        """Raise ValueError where the side exits' thresholds are not those that the arguments stand for."""
-
-    def of_cache(self, uncertainty: Floats, sample: NDArray[np.int64]) -> Floats:
-        """Return what is compared with the thresholds, (samples, exits) as `uncertainty`; ids `sample` (samples,)."""
-        del sample
-        return uncertainty
-
-    def of_call(self, uncertainty: Floats) -> Floats:
-        """Return what is compared live, at one exit, for the samples (left,) of one call of the runtime."""
-        return uncertainty
-
-    def called_with(self, batch_size: int) -> "Rule":
-        """Return the rule as it decides live where every call has so many samples."""
-        del batch_size
-        return self
-
-    def batches(self, sample: NDArray[np.int64]) -> NDArray[np.intp] | None:
-        """Return the number of the batch that decided for each sample; None where each was for itself."""
-        del sample
-        return None
 
 
 @dataclass(frozen=True)
@@ -138,15 +93,16 @@ class Batch(Rule):
 
 
 LARGEST_BATCH, _LARGEST = 1_000_000, 1e100
-THRESHOLD = Rule()
-RULES: dict[str, type[Rule]] = {kind.name: kind for kind in (Batch, Rule)}
+FromJson = Callable[[Mapping[str, Any] | None], Rule]
+RULES: dict[str, FromJson] = {Batch.name: Batch.from_json, Rule.name: Rule.from_json}
+RULES |= {name: partial(route_rule, name) for name in ROUTES}
 
 
 def rule_from_json(name: str, arguments: Mapping[str, Any] | None) -> Rule:
     """Return a rule of policies.json. Raises ValueError for an unknown name, listing the known, and wrong arguments."""
     if name not in RULES:
         raise ValueError(f"unknown rule {name!r}; known: {', '.join(sorted(RULES))}")
-    return RULES[name].from_json(arguments)
+    return RULES[name](arguments)
 
 
 def rule_to_json(rule: Rule) -> dict[str, Any]:

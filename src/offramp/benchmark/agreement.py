@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offramp.policies import Decision, Threshold, exits_taken, parts_of
+from offramp.predictive.rules import RouteRule
+from offramp.runtime.stops import walks
 from offramp.scoring import Scoring
 
 Floats = NDArray[np.float64]
@@ -43,6 +45,9 @@ def compare(
     policy: Decision | Sequence[Threshold],
     scoring: Scoring,
     batch_size: int = 1,
+    *,
+    visited: NDArray[np.bool_] | None = None,
+    sample: NDArray[np.int64] | None = None,
 ) -> Agreement:
     """Hold live labels (samples,) and exits (samples,), from 0, against the replay of a cache's logits.
 
@@ -51,17 +56,27 @@ def compare(
 
     `logits` are (samples, exits, classes), of the same samples in the same order. The deciding uncertainty is replay's,
     at the first of the two exits: there one of the two said leave. Raises ValueError where no finite threshold decided
-    that: these are answers under other thresholds.
+    that: these are answers under other thresholds. Under a route `visited` (samples, exits) says whose heads ran live
+    and `sample` holds the ids (samples,), by default 0, 1, …; a gap is known of those whose head ran there both times,
+    who were sent apart by a threshold and not by a forecast before it.
     """
     thresholds, rule = parts_of(policy)
-    uncertainty = rule.called_with(batch_size).of_cache(scoring(logits), np.arange(len(logits)))
-    replayed = exits_taken(uncertainty, thresholds)
+    ids = np.arange(len(logits)) if sample is None else sample
+    if isinstance(rule, RouteRule) and walks(rule):
+        walk = rule.walk(rule.look(scoring).table(logits, label, ids))
+        uncertainty, replayed = scoring(logits), walk.taken
+        comparable = walk.visited if visited is None else walk.visited & visited
+    else:
+        uncertainty = rule.called_with(batch_size).of_cache(scoring(logits), np.arange(len(logits)))
+        replayed, comparable = exits_taken(uncertainty, thresholds), np.ones(uncertainty.shape, np.bool_)
     moved = np.flatnonzero(replayed != taken)
     answers = logits[np.arange(len(logits)), replayed]  # (samples, classes)
     renamed = np.flatnonzero((answers.argmax(axis=1) != label) & (replayed == taken))
     named = answers[renamed].astype(np.float64)
     logit_gaps = named.max(axis=1) - named[np.arange(len(renamed)), label[renamed]]
-    gaps = _gaps(uncertainty[moved], np.minimum(replayed, taken)[moved], thresholds)
+    first = np.minimum(replayed, taken)
+    judged = moved[comparable[moved, first[moved]]]
+    gaps = _gaps(uncertainty[judged], first[judged], thresholds)
     return Agreement(len(label), len(moved), len(renamed), _largest(gaps), _largest(logit_gaps))
 
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +39,7 @@ class Measured:
     call_seconds: Floats  # (repeats, batches)
     step_seconds: Floats  # (repeats, exits)
     exit_seconds: Floats  # (repeats, exits)
+    visited: NDArray[np.bool_] | None = None  # (repeats, samples, exits): whose heads ran; None: the thresholds say it
 
     @property
     def samples(self) -> int:
@@ -55,15 +57,21 @@ class Measured:
 
 
 def measure(
-    contestants: Mapping[str, Callable[[Images], Answers]], images: Images, batch_size: int, repeats: int, n_exits: int
+    contestants: Mapping[str, Callable[..., Answers]],
+    images: Images,
+    batch_size: int,
+    repeats: int,
+    n_exits: int,
+    keys: NDArray[np.int64] | None = None,
 ) -> dict[str, Measured]:
     """Run all contestants on uint8 images (samples, height, width, channels), interleaved, after a warm-up.
 
-    The garbage collector waits until it is over.
+    `keys` are the images' ids (samples,), for contestants that ask for `keys`; all get them, or none. The garbage
+    collector waits until it is over.
     """
     logs = {name: _Log(batch_size, repeats, n_exits) for name in contestants}
     names = list(contestants)
-    turns = _turns(images, batch_size)
+    turns = _turns(images, batch_size, keys)
     for turn in turns[:WARM_UP]:
         for name in names:
             _take_turn(contestants[name], turn)
@@ -82,20 +90,23 @@ def measure(
     return {name: log.measured() for name, log in logs.items()}
 
 
+Arguments = tuple[Any, ...]  # images and, where there are any, their keys
 Call = tuple[int, Answers]  # nanoseconds of one batch, and what it answered
 
 
-def _take_turn(run: Callable[[Images], Answers], batches: Sequence[Images]) -> list[Call]:
+def _take_turn(run: Callable[..., Answers], batches: Sequence[Arguments]) -> list[Call]:
     calls = []
     for batch in batches:
         start = time.perf_counter_ns()
-        answers = run(batch)
+        answers = run(*batch)
         calls.append((time.perf_counter_ns() - start, answers))
     return calls
 
 
-def _turns(images: Images, batch_size: int) -> list[list[Images]]:
-    batches = [images[start : start + batch_size] for start in range(0, len(images), batch_size)]
+def _turns(images: Images, batch_size: int, keys: NDArray[np.int64] | None) -> list[list[Arguments]]:
+    columns = (images,) if keys is None else (images, keys)
+    starts = range(0, len(images), batch_size)
+    batches = [tuple(column[start : start + batch_size] for column in columns) for start in starts]
     in_turn = max(1, TURN // batch_size)
     return [batches[start : start + in_turn] for start in range(0, len(batches), in_turn)]
 
@@ -139,7 +150,12 @@ class _Log:
             np.array([[nanoseconds for nanoseconds, _ in calls] for calls in self._calls]) / 1e9,
             self._step_ns / 1e9,
             self._exit_ns / 1e9,
+            self._visited(),
         )
+
+    def _visited(self) -> NDArray[np.bool_] | None:
+        parts = [[answers.visited for _, answers in calls if answers.visited is not None] for calls in self._calls]
+        return np.stack([np.concatenate(part) for part in parts]) if all(parts) else None
 
 
 def _complete(steps: list[StepTime], nanoseconds: int) -> list[StepTime]:

@@ -6,13 +6,13 @@ The ratios are of two runs of the same repeat; their median and spread over the 
 from dataclasses import dataclass
 from typing import Any
 
-from offramp.benchmark.agreement import compare
 from offramp.benchmark.caching import Logits, Pictures
 from offramp.benchmark.measuring import Floats, Measured, measure
+from offramp.benchmark.session import worst_agreement
 from offramp.named import FULL, SELECTED, named_policy
 from offramp.policies import Policies
-from offramp.runtime.live import Runtime
 from offramp.runtime.steps import Engine
+from offramp.runtime.walking import runtime_for
 from offramp.timing import spread
 
 POLICIES = (FULL, SELECTED)
@@ -40,10 +40,10 @@ def benchmark(
     for precision, of in both.items():
         for name in POLICIES:
             policy = named_policy(name, of.policies)
-            runtimes[f"{name} {precision}"] = Runtime(of.engine, policy, policy.scoring)
+            runtimes[f"{name} {precision}"] = runtime_for(of.engine, policy, policy.scoring)
     table: dict[str, Any] = {name: {} for name in POLICIES}
     for batch_size in batch_sizes:
-        runs = measure(runtimes, pictures.images, batch_size, repeats, len(int8.policies.exits))
+        runs = measure(runtimes, pictures.images, batch_size, repeats, len(int8.policies.exits), pictures.sample)
         for name in POLICIES:
             row: dict[str, Any] = {
                 precision: _figures(runs[f"{name} {precision}"], of, name, pictures) for precision, of in both.items()
@@ -69,10 +69,7 @@ def describe(table: dict[str, Any]) -> str:
 
 def _figures(run: Measured, of: Precision, name: str, pictures: Pictures) -> dict[str, Any]:
     policy = named_policy(name, of.policies)
-    agreements = [
-        compare(label, taken, of.logits, policy, policy.scoring, run.batch_size)
-        for label, taken in zip(run.label, run.exit, strict=True)
-    ]
+    agreement = worst_agreement(policy, run, of.logits, pictures.sample)
     median, low, high = spread(run.seconds / run.samples * 1e3)
     return {
         "policy": policy.name,
@@ -80,7 +77,7 @@ def _figures(run: Measured, of: Precision, name: str, pictures: Pictures) -> dic
         "ms_low": low,
         "ms_high": high,
         "accuracy": float((run.label[run.median] == pictures.label).mean()),
-        "mismatches": max(agreement.mismatches for agreement in agreements),
+        "mismatches": agreement.mismatches,
     }
 
 

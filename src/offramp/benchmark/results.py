@@ -35,7 +35,8 @@ def entry(result: Result) -> Row:
     row |= _modelled(result)
     share = break_even_share(result.run, result.full)
     row |= {} if share is None else {"break_even_share": share}
-    row |= {"accuracy": result.live.accuracy, "mismatches": result.own.mismatches}
+    row |= {"accuracy": result.live.accuracy, "heads_per_sample": result.heads_per_sample}
+    row |= {"mismatches": result.own.mismatches}
     row["mismatches_main_cache"] = result.main.mismatches
     if result.main.largest_gap is not None:
         row["largest_gap_main_cache"] = result.main.largest_gap

@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 from offramp.benchmark.agreement import Agreement, compare
 from offramp.benchmark.caching import Caches, Logits, Pictures
 from offramp.benchmark.measuring import Measured, measure
+from offramp.benchmark.walked import at_exits, heads, paid
 from offramp.costs import Costs, LatencyRow, read_costs
 from offramp.errors import InputError
 from offramp.named import FULL, Named, named_policy
 from offramp.policies import Policies
 from offramp.replay import Replay
-from offramp.runtime.live import Runtime
 from offramp.runtime.steps import Engine
+from offramp.runtime.walking import runtime_for
 
 
 @dataclass(frozen=True)
@@ -46,13 +47,23 @@ class Result:
     own: Agreement
     main: Agreement
     times: dict[int, Costs]
+    n_classes: int
 
     def modelled_ms(self, batch_size: int) -> float | None:
         """Return the mean modelled time of a sample at the exit it took; None where latency.json has no such row."""
         if batch_size not in self.times:
             return None
-        costs = _costs_at_exits(self.policy, self.times[batch_size])
-        return float(costs[self.live.taken].mean())
+        costs = self.times[batch_size]
+        return float(paid(self.policy, self.live.taken, self.visited, costs, self.n_classes).mean())
+
+    @property
+    def visited(self) -> NDArray[np.bool_] | None:
+        """Return whose heads ran in the median repeat, (samples, exits); None where the thresholds say it."""
+        return None if self.run.visited is None else self.run.visited[self.run.median]
+
+    @property
+    def heads_per_sample(self) -> float:
+        return heads(self.policy, self.live.taken, self.visited)
 
 
 def contestants(names: Sequence[str], policies: Policies) -> list[Named]:
@@ -82,11 +93,12 @@ def run_benchmark(
     """
     assert policies[0].name == FULL, "the full network is what all others are compared with"
     _require_same_exits(setting, len(policies[0].thresholds))
-    runtimes = {policy.name: Runtime(setting.engine, policy, policy.scoring) for policy in policies}
+    runtimes = {policy.name: runtime_for(setting.engine, policy, policy.scoring) for policy in policies}
+    ids = setting.pictures.sample
     main = setting.caches.of_main(setting.pictures)
     results = []
     for batch_size in batch_sizes:
-        runs = measure(runtimes, setting.pictures.images, batch_size, repeats, setting.macs.n_exits)
+        runs = measure(runtimes, setting.pictures.images, batch_size, repeats, setting.macs.n_exits, ids)
         own = setting.caches.same(setting.engine, setting.pictures, batch_size)
         results += [_result(setting, policy, runs[policy.name], runs[FULL], own, main) for policy in policies]
     return results
@@ -101,19 +113,24 @@ def _require_same_exits(setting: Setting, n_exits: int) -> None:
 
 
 def _result(setting: Setting, policy: Named, run: Measured, full: Measured, own: Logits, main: Logits) -> Result:
-    correct = run.label[run.median] == setting.pictures.label
-    costs, macs = _costs_at_exits(policy, setting.macs), setting.macs
-    live = Replay(run.exit[run.median], correct, costs, macs.full, macs.unit)
-    same, other = worst_agreement(policy, run, own), worst_agreement(policy, run, main)
-    return Result(policy, run, full, live, same, other, setting.times)
+    pictures, macs, n_classes = setting.pictures, setting.macs, own.shape[2]
+    taken, correct = run.exit[run.median], run.label[run.median] == pictures.label
+    visited = None if run.visited is None else run.visited[run.median]
+    own_costs = paid(policy, taken, visited, macs, n_classes)
+    means = at_exits(own_costs, taken, macs.n_exits)
+    live = Replay(taken, correct, means, macs.full, macs.unit, paid=own_costs)
+    same, other = (worst_agreement(policy, run, logits, pictures.sample) for logits in (own, main))
+    return Result(policy, run, full, live, same, other, setting.times, n_classes)
 
 
-def _costs_at_exits(policy: Named, costs: Costs) -> NDArray[np.float64]:
-    return policy.scoring.costs(costs).at_exits([threshold is not None for threshold in policy.thresholds])
+def worst_agreement(policy: Named, run: Measured, logits: Logits, sample: NDArray[np.int64] | None = None) -> Agreement:
+    """Hold every repeat against the replay of these logits; return that of the one with the most mismatches.
 
-
-def worst_agreement(policy: Named, run: Measured, logits: Logits) -> Agreement:
-    """Hold every repeat against the replay of these logits; return that of the one with the most mismatches."""
-    repeats = zip(run.label, run.exit, strict=True)
-    found = [compare(label, taken, logits, policy, policy.scoring, run.batch_size) for label, taken in repeats]
+    `sample` are the ids that went with the images.
+    """
+    found = []
+    for repeat, (label, taken) in enumerate(zip(run.label, run.exit, strict=True)):
+        visited = None if run.visited is None else run.visited[repeat]
+        about = (policy, policy.scoring, run.batch_size)
+        found.append(compare(label, taken, logits, *about, visited=visited, sample=sample))
     return max(found, key=lambda agreement: agreement.mismatches)

@@ -8,7 +8,7 @@ from offramp.benchmark.session import Result
 
 Row = dict[str, Any]
 WHOLE = ["ms_per_sample", "ms_per_sample_low", "ms_per_sample_high", "modelled_ms", "speedup", "speedup_low"]
-WHOLE += ["speedup_high", "mac_speedup", "modelled_speedup", "efficiency"]
+WHOLE += ["speedup_high", "mac_speedup", "modelled_speedup", "efficiency", "heads_per_sample"]
 COLUMNS = ["engine", "policy", "batch_size", "exit", "samples", "accuracy", "seconds", "step_seconds", *WHOLE]
 
 

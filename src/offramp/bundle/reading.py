@@ -21,9 +21,10 @@ from pydantic import ValidationError
 from offramp.bundle.images import Failure, find_images, read_image
 from offramp.bundle.schema import MANIFEST, SCHEMA_VERSION, FileEntry, Manifest, PieceEntry, TensorEntry, digest
 from offramp.errors import InputError
-from offramp.runtime.live import Answers, Images, Runtime
+from offramp.runtime.live import Answers, Images
 from offramp.runtime.sessions import SessionStep
 from offramp.runtime.steps import Piece, Step
+from offramp.runtime.walking import runtime_for
 from offramp.scoring import Scoring
 
 LARGEST_MANIFEST = 2**26  # bytes
@@ -46,14 +47,14 @@ class Bundle:
     `classes` and `exits` are names, `policy` says what runs, `manifest` is all of bundle.json.
     """
 
-    def __init__(self, manifest: Manifest, steps: Mapping[int, Step]) -> None:
-        """Join checked parts; `load` makes them. `steps` are by their exit, from 0."""
+    def __init__(self, manifest: Manifest, steps: Mapping[Piece, Step]) -> None:
+        """Join checked parts; `load` makes them."""
         self.manifest = manifest
         self.classes, self.exits = manifest.classes, manifest.exits
         self.policy = manifest.named
         self.image_shape = manifest.preprocessing.image_shape  # channels, height, width
         scoring = self.policy.scoring
-        self._run = Runtime(_Engine(manifest.engine, steps), self.policy, scoring, scoring.change is None)
+        self._run = runtime_for(_Engine(manifest.engine, steps), self.policy, scoring, scoring.change is None)
 
     def __call__(self, images: Images) -> Answers:
         """Return label, exit and uncertainty (samples,) of uint8 images (samples, height, width, channels), one batch.
@@ -115,7 +116,7 @@ def load(folder: str | os.PathLike[str], threads: int = 2) -> Bundle:
     contents = {name: _read(place / name, entry) for name, entry in manifest.files.items()}
     steps = {}
     for piece, entry in zip(manifest.stages, manifest.pieces, strict=True):
-        steps[piece.end] = _open(place / entry.file, contents.pop(entry.file), entry, threads)
+        steps[piece] = _open(place / entry.file, contents.pop(entry.file), entry, threads)
     for n_samples in (2, 1):
         _rehearse(place, manifest, steps, n_samples)
     return Bundle(manifest, steps)
@@ -124,11 +125,11 @@ def load(folder: str | os.PathLike[str], threads: int = 2) -> Bundle:
 class _Engine:
     """The stages of a bundle, as the runtime asks for them."""
 
-    def __init__(self, name: str, steps: Mapping[int, Step]) -> None:
+    def __init__(self, name: str, steps: Mapping[Piece, Step]) -> None:
         self.name, self._steps = name, steps
 
     def step(self, piece: Piece, scoring: Scoring | None) -> Step:  # noqa: ARG002 (the stages hold it)
-        return self._steps[piece.end]
+        return self._steps[piece]
 
     def exit_logits(self, images: Images) -> NDArray[np.float32]:
         raise NotImplementedError("a bundle holds the heads that its policy runs, and no others")
@@ -206,17 +207,19 @@ def _open(path: Path, content: bytes, entry: PieceEntry, threads: int) -> _Stage
     return stage
 
 
-def _rehearse(folder: Path, manifest: Manifest, steps: Mapping[int, Step], n_samples: int) -> None:
+def _rehearse(folder: Path, manifest: Manifest, steps: Mapping[Piece, Step], n_samples: int) -> None:
     """Pass blank images through every stage: they must fit each other, and the first real one finds them warm."""
     channels, height, width = manifest.preprocessing.image_shape
     features: Any = np.zeros((n_samples, height, width, channels), np.uint8)
     for piece, entry in zip(manifest.stages, manifest.pieces, strict=True):
         try:
-            output = steps[piece.end](features)
+            output = steps[piece](features)
         except Exception as error:  # see _open
             raise _damaged(folder / entry.file, f"does not run ({_line(error)})") from None
-        features = output.features
-        if output.label.shape != (n_samples,) or not (output.label < len(manifest.classes)).all():
+        if piece.features:
+            features = output.features
+        wrong = output.label.shape != ((n_samples,) if piece.heads else (0,))
+        if wrong or not (output.label < len(manifest.classes)).all():
             raise _damaged(folder / entry.file, "does not answer with one class per image")
 
 

@@ -13,17 +13,18 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from offramp.change import Change
 from offramp.named import Named
-from offramp.policies import Thresholds
+from offramp.predictive.rules import RouteRule
 from offramp.rules import Rule, rule_from_json
 from offramp.runtime.sessions import FEATURES, LABEL, UNCERTAINTY
-from offramp.runtime.steps import Piece, pieces
-from offramp.scoring import CHANGE, KNOWN, Scoring
+from offramp.runtime.steps import Piece
+from offramp.runtime.stops import policy_pieces
+from offramp.scoring import CHANGE, Scoring
+from offramp.uncertainty import SCORES
 
 SCHEMA_VERSION = 1
 MANIFEST, README = "bundle.json", "README.md"
-STAGE_FILE = r"stage_[1-9]\d{0,3}\.onnx"
+STAGE_FILE = r"(?:stage|head)_[1-9]\d{0,3}\.onnx"
 OURS = re.compile(rf"{re.escape(MANIFEST)}|{re.escape(README)}|{STAGE_FILE}")
 IMAGES = "images"
 Mode = Literal["RGB", "grey"]
@@ -80,7 +81,10 @@ class TensorEntry(_Strict):
 
 
 class PieceEntry(_Strict):
-    """A stage: what runs between two enabled exits, `heads` being the exits whose logits are computed."""
+    """A stage: what runs between two enabled exits, `heads` being the exits whose logits are computed.
+
+    Under a rule that skips heads, a stage may be the trunk alone or a head alone, which leads nowhere.
+    """
 
     file: Annotated[str, Field(pattern=rf"^{STAGE_FILE}$")]
     exit: Name
@@ -115,15 +119,13 @@ class Manifest(_Strict):
     @property
     def stages(self) -> list[Piece]:
         """Return what the stages run, in the order of `pieces`."""
-        return policy_pieces(self.named.thresholds, self.named.scoring)
+        return stages_of(self.named)
 
     @property
     def named(self) -> Named:
         entry = self.policy
-        arguments = entry.score_arguments
-        change = None if arguments is None else Change.from_json(arguments, self.exits)
         limits = tuple(math.inf if t == "inf" else t for t in (entry.thresholds[name] for name in self.exits))
-        scoring = Scoring(entry.score, entry.temperature, change)
+        scoring = Scoring.from_json(entry.score, entry.temperature, entry.score_arguments)
         return Named(
             entry.name, limits, scoring, entry.feasible, entry.reason, rule_from_json(entry.rule, entry.arguments)
         )
@@ -133,15 +135,15 @@ class Manifest(_Strict):
         exits = [f"exit_{number}" for number in range(1, len(self.exits) + 1)]
         if self.exits != exits or list(self.policy.thresholds) != exits or self.policy.thresholds[exits[-1]] != "inf":
             raise ValueError('temperature and thresholds must name exit_1 … exit_E in order, the last threshold "inf"')
-        if self.policy.score not in KNOWN:
-            raise ValueError(f"the score {self.policy.score!r} is unknown; known: {', '.join(sorted(KNOWN))}")
-        if (self.policy.score == CHANGE) != (self.policy.score_arguments is not None):
-            raise ValueError(f"score_arguments belong to the score {CHANGE!r} and to no other")
         policy = self.named
         policy.rule.check(policy.thresholds[:-1])
         change = policy.scoring.change
         if change is not None and not change.fits(len(exits), len(self.classes)):
             raise ValueError(f"the score {CHANGE!r} was not fitted for {len(self.classes)} classes")
+        if isinstance(policy.rule, RouteRule):
+            policy.rule.fits(policy.scoring, len(self.classes))
+            if policy.rule.route.keyed:
+                raise ValueError(f"rule {policy.rule.name!r} asks for sample ids, which images in a folder do not have")
         if MODES.get(self.preprocessing.image_shape[0]) != self.preprocessing.channels:
             raise ValueError("image_shape and channels speak of different images")
         names = [entry.file for entry in self.pieces]
@@ -152,9 +154,9 @@ class Manifest(_Strict):
 
     def _check_pieces(self, policy: Named) -> None:
         """Raise ValueError where the stages are not those that the policy runs, or do not follow on each other."""
-        wanted = policy_pieces(policy.thresholds, policy.scoring)
+        wanted = stages_of(policy)
         if [entry.exit for entry in self.pieces] != [f"exit_{piece.end + 1}" for piece in wanted]:
-            raise ValueError("there must be a stage for each exit with a threshold, and for no other")
+            raise ValueError("there must be the stages of each exit with a threshold, and of no other")
         channels, height, width = self.preprocessing.image_shape
         given = TensorEntry(name=IMAGES, type="uint8", shape=[height, width, channels])
         for entry, piece in zip(self.pieces, wanted, strict=True):
@@ -178,11 +180,12 @@ def digest(content: dict[str, Any]) -> str:
 
 
 def stage_file(piece: Piece) -> str:
-    return f"stage_{piece.end + 1}.onnx"
+    return f"{'head' if piece.start == piece.end else 'stage'}_{piece.end + 1}.onnx"
 
 
-def policy_pieces(thresholds: Thresholds, scoring: Scoring) -> list[Piece]:
-    return pieces([threshold is not None for threshold in thresholds], scoring.change is not None)
+def stages_of(policy: Named) -> list[Piece]:
+    enabled = [threshold is not None for threshold in policy.thresholds]
+    return policy_pieces(enabled, policy.rule, policy.scoring.change is not None)
 
 
 def reports(piece: Piece, scoring: Scoring) -> bool:
@@ -191,10 +194,10 @@ def reports(piece: Piece, scoring: Scoring) -> bool:
 
 
 def answer_tensors(piece: Piece, scoring: Scoring, n_classes: int) -> Sequence[TensorEntry]:
-    """Return the outputs of a stage, its features aside: an answer or, under score `change`, every head's logits."""
+    """Return the outputs of a stage, its features aside: an answer or, where that is made outside, logits."""
     label = TensorEntry(name=LABEL, type="int64", shape=[])
-    if not reports(piece, scoring):
+    if piece.answered and not reports(piece, scoring):
         return [label]
-    if scoring.change is not None:
+    if not piece.answered or scoring.score not in SCORES:
         return [TensorEntry(name=f"logits_{k + 1}", type="float32", shape=[n_classes]) for k in piece.heads]
     return [label, TensorEntry(name=UNCERTAINTY, type="float64", shape=[])]

@@ -2,6 +2,8 @@
 
 from offramp.bundle.schema import MANIFEST, Model, PieceEntry, Preprocessing
 from offramp.named import Named
+from offramp.rules import Rule
+from offramp.runtime.stops import walks
 
 TEXT = """\
 # {policy}
@@ -38,6 +40,12 @@ It decides for {words}: all images of a batch leave at the same exit. `bundle(im
 `predict_files` and the command line make batches of this size unless told otherwise.\
 """
 
+ROUTE = """
+
+Under its rule, `{rule}`, images skip heads: after a head that ran, an image that does not leave is told at which exit \
+to look next. `stage_N.onnx` goes on to exit N, `head_N.onnx` answers there.\
+"""
+
 
 def readme(
     version: str,
@@ -51,16 +59,22 @@ def readme(
     channels, height, width = preprocessing.image_shape
     return TEXT.format(
         policy=policy.name,
-        rule=RULE.format(words=policy.rule.words) if policy.rule.words else "",
+        rule=_rule(policy.rule),
         warning=f"**{policy.warning}**\n\n" if policy.warning else "",
         version=version,
         model=model.name,
         sha256=model.sha256[:12],
         n_classes=len(classes),
-        exits=", ".join(entry.exit.removeprefix("exit_") for entry in pieces),
+        exits=", ".join(dict.fromkeys(entry.exit.removeprefix("exit_") for entry in pieces)),
         array=f"uint8 (samples, {height}, {width}, {channels})",
         mode=preprocessing.channels,
         height=height,
         width=width,
         manifest=MANIFEST,
     )
+
+
+def _rule(rule: Rule) -> str:
+    if walks(rule):
+        return ROUTE.format(rule=rule.name)
+    return "" if rule.batch_size is None else RULE.format(words=rule.words)

@@ -1,7 +1,8 @@
-"""Writing a bundle: a stage per enabled exit, bundle.json and a README, all of it or nothing.
+"""Writing a bundle: its stages, bundle.json and a README, all of it or nothing.
 
-The policy's score is inside the stages (score `change`, which compares exits, is computed outside), so what runs them
-needs ONNX Runtime and NumPy. A bundle is loaded once, as its users will, before it takes its place.
+There is a stage per enabled exit; under a rule that skips heads trunk and head are apart. The policy's score is inside
+the stages unless it compares exits (`change`) or a route looks at more (`activation`): what runs them needs ONNX
+Runtime and NumPy. A bundle is loaded once, as its users will, before it takes its place.
 """
 
 import hashlib
@@ -25,14 +26,15 @@ from offramp.bundle.schema import (
     PolicyEntry,
     Preprocessing,
     digest,
-    policy_pieces,
     reports,
     stage_file,
+    stages_of,
 )
 from offramp.bundle.text import readme
 from offramp.errors import InputError
 from offramp.files import write_json, write_text
 from offramp.named import Named
+from offramp.predictive.rules import RouteRule
 from offramp.rules import Rule, rule_to_json
 from offramp.runtime.onnx_engine import piece_model
 from offramp.runtime.steps import Piece
@@ -46,8 +48,7 @@ def write_bundle(folder: Path, graph: Graph, policy: Named) -> Manifest:
     """
     require_fit(graph, policy)
     with replacing_folder(folder, require_bundle) as temporary:
-        pieces = policy_pieces(policy.thresholds, policy.scoring)
-        entries = [_write_stage(temporary, graph, policy, piece) for piece in pieces]
+        entries = [_write_stage(temporary, graph, policy, piece) for piece in stages_of(policy)]
         text = readme(__version__, _model(graph), graph.about.classes, _preprocessing(graph), entries, policy)
         write_text(temporary / README, text)
         manifest = Manifest(
@@ -79,6 +80,21 @@ def require_fit(graph: Graph, policy: Named) -> None:
         raise InputError(
             f"the policy {policy.name} has the score 'change', fitted for another number of classes than the "
             f"{n_classes} of {graph.path}; give the policies that were calibrated for this model (--policies, --model)"
+        )
+    if isinstance(policy.rule, RouteRule):
+        _require_route(policy.rule, policy, n_classes)
+
+
+def _require_route(rule: RouteRule, policy: Named, n_classes: int) -> None:
+    """Raise InputError for a route that does not fit score or classes, or that a bundle cannot run."""
+    try:
+        rule.fits(policy.scoring, n_classes)
+    except ValueError as error:
+        raise InputError(f"the policy {policy.name} cannot be exported for this model: {error}") from None
+    if rule.route.keyed:
+        raise InputError(
+            f"the policy {policy.name} draws jumps by sample ids, which images in a folder do not have; it is a "
+            "control for the benchmark, export another policy"
         )
 
 
@@ -122,7 +138,7 @@ def _policy_entry(policy: Named) -> PolicyEntry:
         reason=policy.reason,
         score=scoring.score,
         temperature=scoring.temperature,
-        score_arguments=None if scoring.change is None else scoring.change.to_json(),
+        score_arguments=scoring.arguments,
         thresholds=dict(zip(scoring.exits, thresholds, strict=True)),
         **rule_to_json(policy.rule),
     )

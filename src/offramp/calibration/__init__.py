@@ -5,6 +5,7 @@ A target that cannot be met is a result, `feasible: false` with the nearest reac
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,13 @@ from offramp.calibration.budget import budget
 from offramp.calibration.certified import certified
 from offramp.calibration.certified_overall import certified_overall
 from offramp.calibration.certified_per_exit import certified_per_exit
+from offramp.calibration.certified_routes import certified_route
 from offramp.calibration.choice import Choice
 from offramp.calibration.conformal import conformal
 from offramp.calibration.overall import overall
 from offramp.calibration.per_exit import per_exit
 from offramp.calibration.problem import Problem
+from offramp.calibration.routes import FITS, choose, route_look
 from offramp.calibration.shared import shared
 from offramp.costs import Costs
 from offramp.errors import InputError
@@ -32,7 +35,7 @@ from offramp.settings import Settings
 
 @dataclass(frozen=True)
 class Method:
-    """How a method chooses, and which rows it does so on: all of validation, or the certify fold."""
+    """How a method chooses, and on which rows: all of validation, or those outside the tune fold."""
 
     choose: Callable[[Problem, float], Choice]
     on_certify: bool = False
@@ -40,6 +43,16 @@ class Method:
     needs_every_label: bool = True
 
 
+def _route(name: str, problem: Problem, target: float) -> Choice:
+    return choose(problem.routes, name, target)
+
+
+CERTIFIED_ROUTES = ("every_exit", "placed", "predictive", "single_jump", "learned")
+ROUTE_METHODS: dict[str, Method] = {name: Method(partial(_route, name), on_certify=True) for name in FITS}
+ROUTE_METHODS |= {
+    f"certified_{name}": Method(partial(certified_route, name), on_certify=True, certifies=True)
+    for name in CERTIFIED_ROUTES
+}
 METHODS: dict[str, Method] = {
     "per_exit": Method(lambda problem, target: per_exit(problem.outcomes, problem.costs, target)),
     "shared": Method(lambda problem, target: shared(problem.outcomes, problem.costs, target)),
@@ -54,7 +67,7 @@ METHODS: dict[str, Method] = {
     "certified_overall": Method(certified_overall, on_certify=True, certifies=True),
     "certified_per_exit": Method(certified_per_exit, on_certify=True, certifies=True),
     "conformal": Method(conformal, on_certify=True),
-}
+} | ROUTE_METHODS
 
 
 def calibrate(outcomes: Outcomes, costs: Costs, scoring: Scoring, settings: Settings) -> Policies:
@@ -98,8 +111,10 @@ def read_validation(path: Path, costs: Costs, settings: Settings) -> tuple[Outco
     cache = open_cache(path)
     if cache.metadata.get("split") == "test":
         raise InputError(f"{path} is the test split, as its metadata says; thresholds are chosen on validation only")
-    scoring = fit_scoring(cache, settings.score, settings.temperature, settings.tune_fraction, settings.fold_seed)
-    outcomes = read_outcomes(cache, scoring, labels_required=False)
+    folds = (settings.tune_fraction, settings.fold_seed)
+    scoring = fit_scoring(cache, settings.score, settings.temperature, *folds, settings.statistic)
+    look = route_look([method for method, _ in settings.wanted], scoring, settings.predictive)
+    outcomes = read_outcomes(cache, scoring, labels_required=False, look=look)
     require_same_exits(outcomes, costs)
     return outcomes, scoring
 

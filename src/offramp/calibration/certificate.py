@@ -1,17 +1,16 @@
 """The certificate of a policy: everything that somebody else needs to derive it again from the validation cache."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from offramp.calibration.choice import Choice
 from offramp.calibration.problem import Problem
-from offramp.certificates.claims import Claim
+from offramp.certificates.claims import Candidate, Claim
 from offramp.certificates.sequence import Step, Walk, walk
 from offramp.folds import digest
 from offramp.outcomes import Outcomes
-from offramp.policies import Thresholds
 
 ASSUMPTIONS = [
     "the certify rows and the samples to come are independent draws from one population",
@@ -21,26 +20,34 @@ ASSUMPTIONS = [
 
 
 def prove(
-    problem: Problem, claim: Claim, order: Sequence[Thresholds], family: str | None = None
+    problem: Problem,
+    claim: Claim,
+    order: Sequence[Candidate],
+    family: str | None = None,
+    search: Mapping[str, Any] | None = None,
 ) -> tuple[Choice | None, list[Step]]:
     """Walk the declared order; return the last rejected candidate with its certificate, and the steps tested.
 
-    None where the first fails or there is none. `family` names the order where it is not that of the settings.
+    None where the first fails or there is none. `family` names the order where it is not that of the settings, `search`
+    is what the tune fold chose a route from.
     """
-    walked = walk((claim.step(thresholds) for thresholds in order), problem.level)
+    walked = walk((claim.step(candidate) for candidate in order), problem.level)
     if walked.last_rejected is None:
         return None, walked.steps
-    certificate = _certificate(problem, claim, walked, len(order), family or problem.settings.family)
-    return Choice(walked.last_rejected.thresholds, certificate=certificate), walked.steps
+    certificate = _certificate(problem, claim, walked, len(order), family or problem.settings.family, search)
+    last = walked.last_rejected
+    return Choice(last.thresholds, certificate=certificate, rule=last.rule), walked.steps
 
 
-def _certificate(problem: Problem, claim: Claim, walked: Walk, declared: int, family: str) -> dict[str, Any]:
+def _certificate(
+    problem: Problem, claim: Claim, walked: Walk, declared: int, family: str, search: Mapping[str, Any] | None
+) -> dict[str, Any]:
     """Return the certificate of the last rejected step of a walk along `declared` candidates."""
     rows = problem.certify.rows
     read = np.zeros(len(rows), np.bool_)
     for step in walked.steps:
         if "unlabelled" not in step.counts:
-            read |= claim.labels_read(step.thresholds)
+            read |= claim.labels_read(step)
     settings = problem.settings
     level = f"{1 - problem.level:.6g}"
     return {
@@ -60,7 +67,8 @@ def _certificate(problem: Problem, claim: Claim, walked: Walk, declared: int, fa
             "certify": _fold(rows),
         },
         "family": family,
-        **({"without_dear_exits": True} if problem.costs.measured else {}),
+        **({"without_dear_exits": True} if problem.costs.measured and search is None else {}),
+        **({} if search is None else {"search": search}),
         "costs": _costs(problem),
         "declared": declared,
         "returned": walked.rejected,

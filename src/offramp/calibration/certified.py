@@ -5,6 +5,7 @@ fails.
 """
 
 import math
+from collections.abc import Sequence
 
 from scipy.optimize import brentq
 
@@ -23,15 +24,19 @@ def certified(problem: Problem, max_loss: float) -> Choice:
     choice, steps = prove(problem, claim, [candidate.thresholds for candidate in problem.chain])
     if choice is not None:
         return choice
+    return unproved(problem, claim, steps)
+
+
+def unproved(problem: Problem, claim: LossClaim, steps: Sequence[Step]) -> Choice:
+    """Return the full network, infeasible, and why: what the first test lacked, or what is empty."""
+    if steps and len(problem.certify.rows):
+        return _infeasible(problem, claim, steps[0])
+    reason = "the certify fold is empty; lower calibrate.tune_fraction or take more validation rows"
     if not steps:
         reason = "no candidate is cheaper than the full network on the tune fold"
         if len(problem.tune.rows) == 0:
             reason = "the tune fold is empty; raise calibrate.tune_fraction or take more validation rows"
-        return Choice(problem.full, feasible=False, reason=reason)
-    if len(problem.certify.rows) == 0:
-        reason = "the certify fold is empty; lower calibrate.tune_fraction or take more validation rows"
-        return Choice(problem.full, feasible=False, reason=reason)
-    return _infeasible(problem, claim, steps[0])
+    return Choice(problem.full, feasible=False, reason=reason)
 
 
 def loss_claim(problem: Problem, max_loss: float) -> LossClaim:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from offramp.calibration.joint import Joint
+from offramp.calibration.routes import Routes
 from offramp.certificates.families import FAMILIES, Candidate
 from offramp.costs import Costs
 from offramp.folds import Certify, Tune, deal
@@ -51,6 +52,10 @@ class Problem:
     def chain(self) -> list[Candidate]:
         """Return the declared candidates from safe to cheap, shaped by the tune fold alone."""
         return FAMILIES[self.settings.family](self.tune, self.costs, self.settings.score)
+
+    @cached_property
+    def routes(self) -> Routes:
+        return Routes(self.tune.rows, self.certify.rows, self.costs, self.settings.predictive)
 
     @cached_property
     def joint(self) -> Joint:

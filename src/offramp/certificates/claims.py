@@ -1,8 +1,10 @@
 """What a certificate can claim of a policy, and the exact test of it on the certify fold.
 
-A claim turns thresholds into a `Step`: counts, and the p-value of the hypothesis that the claim is false.
+A claim turns a candidate, a policy or the thresholds of one, into a `Step`: counts, and the p-value of the hypothesis
+that the claim is false.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -13,7 +15,10 @@ from offramp.certificates.binomial import accuracy_p_value
 from offramp.certificates.paired import p_value
 from offramp.certificates.sequence import Step
 from offramp.folds import Certify
-from offramp.policies import Thresholds, exits_taken
+from offramp.policies import Decision, Threshold, parts_of
+from offramp.replay import exits_of
+
+Candidate = Decision | Sequence[Threshold]
 
 
 class Claim(Protocol):
@@ -28,9 +33,9 @@ class Claim(Protocol):
     @property
     def test(self) -> str: ...
 
-    def step(self, thresholds: Thresholds) -> Step: ...
+    def step(self, candidate: Candidate) -> Step: ...
 
-    def labels_read(self, thresholds: Thresholds) -> NDArray[np.bool_]:
+    def labels_read(self, candidate: Candidate) -> NDArray[np.bool_]:
         """Return which certify rows (samples,) must have a label to test this candidate."""
         ...
 
@@ -60,20 +65,20 @@ class LossClaim:
     def test(self) -> str:
         return f"exact paired test, tables ordered by {self.order}, Berger-Boos gamma {self.gamma:g}"
 
-    def step(self, thresholds: Thresholds) -> Step:
+    def step(self, candidate: Candidate) -> Step:
         rows = self.certify.rows
-        taken = exits_taken(rows.uncertainty, thresholds)
+        taken = exits_of(rows, candidate)
         early, full = rows.correct[np.arange(len(rows)), taken], rows.correct[:, -1]
         unlabelled = int((~rows.agrees[np.arange(len(rows)), taken] & ~rows.labelled).sum())
         if unlabelled:
-            return Step(thresholds, {"unlabelled": unlabelled}, 1.0)
+            return _step(candidate, {"unlabelled": unlabelled}, 1.0)
         damaged, rescued = int((full & ~early).sum()), int((early & ~full).sum())
         p = p_value(len(rows), damaged, rescued, self.max_loss, self.order, self.gamma)
-        return Step(thresholds, {"damaged": damaged, "rescued": rescued}, p)
+        return _step(candidate, {"damaged": damaged, "rescued": rescued}, p)
 
-    def labels_read(self, thresholds: Thresholds) -> NDArray[np.bool_]:
+    def labels_read(self, candidate: Candidate) -> NDArray[np.bool_]:
         rows = self.certify.rows
-        taken = exits_taken(rows.uncertainty, thresholds)
+        taken = exits_of(rows, candidate)
         return ~rows.agrees[np.arange(len(rows)), taken]
 
 
@@ -94,13 +99,13 @@ class AccuracyClaim:
     def hypothesis(self) -> str:
         return f"accuracy <= {self.target:g}"
 
-    def step(self, thresholds: Thresholds) -> Step:
+    def step(self, candidate: Candidate) -> Step:
         rows = self.certify.rows
-        taken = exits_taken(rows.uncertainty, thresholds)
+        taken = exits_of(rows, candidate)
         correct = int(rows.correct[np.arange(len(rows)), taken].sum())
-        return Step(thresholds, {"correct": correct}, accuracy_p_value(correct, len(rows), self.target))
+        return _step(candidate, {"correct": correct}, accuracy_p_value(correct, len(rows), self.target))
 
-    def labels_read(self, thresholds: Thresholds) -> NDArray[np.bool_]:  # noqa: ARG002 (other claims need fewer)
+    def labels_read(self, candidate: Candidate) -> NDArray[np.bool_]:  # noqa: ARG002 (other claims need fewer)
         return np.ones(len(self.certify.rows), np.bool_)
 
 
@@ -126,20 +131,25 @@ class ExitAccuracyClaim:
     def hypothesis(self) -> str:
         return f"at some enabled side exit, accuracy <= {self.target:g}"
 
-    def step(self, thresholds: Thresholds) -> Step:
+    def step(self, candidate: Candidate) -> Step:
         rows = self.certify.rows
-        taken = exits_taken(rows.uncertainty, thresholds)
+        taken = exits_of(rows, candidate)
         counts: dict[str, int] = {}
         p = 0.0
-        for k, threshold in enumerate(thresholds[:-1]):
+        for k, threshold in enumerate(parts_of(candidate)[0][:-1]):
             if threshold is None:
                 continue
             here = taken == k
             samples, correct = int(here.sum()), int(rows.correct[here, k].sum())
             counts |= {f"samples_{rows.exits[k]}": samples, f"correct_{rows.exits[k]}": correct}
             p = max(p, accuracy_p_value(correct, samples, self.target))
-        return Step(thresholds, counts, p)
+        return _step(candidate, counts, p)
 
-    def labels_read(self, thresholds: Thresholds) -> NDArray[np.bool_]:
+    def labels_read(self, candidate: Candidate) -> NDArray[np.bool_]:
         last = self.certify.rows.n_exits - 1
-        return np.asarray(exits_taken(self.certify.rows.uncertainty, thresholds) < last)
+        return np.asarray(exits_of(self.certify.rows, candidate) < last)
+
+
+def _step(candidate: Candidate, counts: dict[str, int], p: float) -> Step:
+    thresholds, rule = parts_of(candidate)
+    return Step(thresholds, counts, p, rule)

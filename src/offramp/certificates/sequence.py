@@ -10,15 +10,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from offramp.policies import Thresholds
+from offramp.rules import THRESHOLD, Rule
 
 
 @dataclass(frozen=True)
 class Step:
-    """One candidate as it was tested: its thresholds (exits,), the counts on the certify rows, the p-value of them."""
+    """One candidate as it was tested: thresholds (exits,) and rule, the counts on the certify rows, their p-value."""
 
     thresholds: Thresholds
     counts: dict[str, int]
     p_value: float
+    rule: Rule = THRESHOLD
 
 
 @dataclass(frozen=True)

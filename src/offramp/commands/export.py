@@ -43,6 +43,6 @@ def run(options: argparse.Namespace) -> None:
         from offramp.bundle.writing import write_bundle
 
         manifest = write_bundle(options.bundle, read_graph(options.model), policy)
-    exits = ", ".join(entry.exit.removeprefix("exit_") for entry in manifest.pieces)
+    exits = ", ".join(dict.fromkeys(entry.exit.removeprefix("exit_") for entry in manifest.pieces))
     size = sum(entry.bytes for entry in manifest.files.values()) / 1e6
     print(f"{options.bundle}: {policy.name} of {manifest.model.name} ({manifest.engine}), exits {exits}, {size:.1f} MB")

@@ -17,15 +17,20 @@ KEYS = """\
 what --set changes, most used first:
   calibrate.methods        list of: certified (loss proved), overall, shared, per_exit (accuracy), budget (cost),
                            certified_overall, certified_per_exit (accuracy proved), conformal (mean loss),
-                           batch (accuracy; whole batches leave together)
-  calibrate.max_loss       list: accuracy given up against the full network (certified, conformal)
-  calibrate.targets        list: accuracies (overall, shared, per_exit, batch, certified_overall, certified_per_exit)
+                           batch (accuracy; whole batches leave together); routes that skip heads: every_exit, placed,
+                           predictive, single_jump, constant_jump, random_jump, learned (accuracy), and
+                           certified_every_exit, _placed, _predictive, _single_jump, _learned (loss proved)
+  calibrate.max_loss       list: accuracy given up against the full network (certified, conformal, certified routes)
+  calibrate.targets        list: accuracies (overall, shared, per_exit, batch, certified_overall, certified_per_exit,
+                           routes)
   calibrate.budgets        list: mean cost, a fraction of the full network's (budget)
   calibrate.delta          chance that a certificate is wrong
   calibrate.select         the policy to deploy, e.g. '{method: certified, target: 0.01}'
   calibrate.latency        which times, where --costs is a latency file, e.g. '{engine: torch, batch_size: 64}'
   calibrate.batch          the batches of method batch, e.g. '{batch_size: 64, reduce: mean}'
-  uncertainty.score        entropy, least_confidence, margin, energy or change
+  calibrate.predictive     of routes, e.g. '{start: 2, horizon: 8}'; start: auto tries every exit
+  uncertainty.score        entropy, least_confidence, margin, energy, change, or activation (threshold −β)
+  uncertainty.statistic    of activation: mean_max, mean_abs, winning_correct or signed_mean
   uncertainty.temperature  none or per_exit
 also calibrate.tune_fraction, fold_seed, simultaneous, family, test, conformal
 """

@@ -33,17 +33,13 @@ class Comparison:
     def bootstrap(self) -> tuple[Row, Row]:
         """Return intervals of loss and cost ratio, and how both differ from the selected policy's, with intervals.
 
-        All from the same resamples: of rows, where a cell is where a sample leaves and what it loses under either
+        All from the same resamples: of rows, where a cell is what a sample costs and what it loses under either
         policy, or of batches; the differences are of batches where either policy has them.
         """
-        n_exits = len(self.policy.cost_at_exits)
-        mine, its = self._cells(self.policy), self._cells(self.selected)
-        n_cells = n_exits * ANSWERS
-        joint = np.bincount(mine * n_cells + its, minlength=n_cells**2)
-        cells = np.flatnonzero(joint)
-        my_values, its_values = _values(self.policy)[cells // n_cells], _values(self.selected)[cells % n_cells]
-        values = np.concatenate([my_values, my_values - its_values], axis=1)
-        counts = joint[cells]
+        (mine, my_values), (its, its_values) = self._cells(self.policy), self._cells(self.selected)
+        cells, counts = np.unique(mine * len(its_values) + its, return_counts=True)
+        own, other = my_values[cells // len(its_values)], its_values[cells % len(its_values)]
+        values = np.concatenate([own, own - other], axis=1)
         means = values.T @ counts / counts.sum()
         intervals = bootstrap_means(values, counts)
         if self.policy.batch is not None:
@@ -53,7 +49,7 @@ class Comparison:
             intervals[2:] = self._of_batches(either)[2:]
         loss, ratio, more_loss, more_cost = intervals.tolist()
         name = self.policy.ratio
-        own = {
+        alone = {
             "loss_bootstrap_low": loss[0],
             "loss_bootstrap_high": loss[1],
             f"{name}_low": ratio[0],
@@ -61,7 +57,7 @@ class Comparison:
         }
         against = {"loss": float(means[2]), "loss_low": more_loss[0], "loss_high": more_loss[1]}
         against |= {name: float(means[3]), f"{name}_low": more_cost[0], f"{name}_high": more_cost[1]}
-        return own, against
+        return alone, against
 
     def classes(self, label: Ints, names: list[str]) -> list[Row]:
         """Return one row per class with samples; their paired intervals hold together, for all these classes.
@@ -73,7 +69,7 @@ class Comparison:
         samples = np.bincount(label, minlength=n)
         was_right, is_right = np.bincount(label[full_right], minlength=n), np.bincount(label[right], minlength=n)
         damaged = np.bincount(label[full_right & ~right], minlength=n)
-        cost = np.bincount(label, self.policy.cost_at_exits[self.policy.taken], minlength=n)
+        cost = np.bincount(label, self.policy.cost, minlength=n)
         level = simultaneous(int((samples > 0).sum()))
         of_batches = self._class_intervals(label, n, level)
         rows = []
@@ -103,17 +99,21 @@ class Comparison:
         """Return the intervals that `bootstrap` gives, (4, 2), from these batches."""
         columns, bounds = [], []
         for result in (self.policy, self.selected):
-            shares = result.cost_at_exits / result.full_cost
+            shares = result.cost_levels[1] / result.full_cost
             lost = self.full.correct.astype(np.float64) - result.correct
-            columns.append(np.stack([lost, shares[result.taken]], axis=1))
+            columns.append(np.stack([lost, result.cost / result.full_cost], axis=1))
             bounds += [(-1.0, 1.0), (float(shares.min()), float(shares.max()))]
         values = np.concatenate([columns[0], columns[0] - columns[1]], axis=1)
         bounds[2:] = [(a[0] - b[1], a[1] - b[0]) for a, b in zip(bounds[:2], bounds[2:], strict=True)]
         return bootstrap_clusters(*cluster_sums(values, batch), bounds)
 
-    def _cells(self, result: Replay) -> Ints:
+    def _cells(self, result: Replay) -> tuple[Ints, Floats]:
+        """Return each sample's cell, (samples,), and what it adds to loss and cost ratio, (cells, 2)."""
         lost = self.full.correct.astype(np.int64) - result.correct
-        return np.asarray(result.taken * ANSWERS + lost + 1, np.int64)
+        number, cost = result.cost_levels
+        loss = np.tile(np.arange(ANSWERS) - 1.0, len(cost))
+        values = np.stack([loss, np.repeat(cost / result.full_cost, ANSWERS)], axis=1)
+        return np.asarray(number * ANSWERS + lost + 1, np.int64), values
 
 
 def loss_row(reference: Mask, other: Mask, batch: NDArray[np.intp] | None = None) -> Row:
@@ -161,10 +161,3 @@ def worst_class(rows: list[Row]) -> Row:
 
 def _changed(full: Mask, policy: Mask) -> tuple[int, int]:
     return int((full & ~policy).sum()), int((~full & policy).sum())
-
-
-def _values(result: Replay) -> Floats:
-    """Return what a sample of each cell adds to loss and cost ratio, (cells, 2)."""
-    n_exits = len(result.cost_at_exits)
-    loss = np.tile(np.arange(ANSWERS) - 1.0, n_exits)
-    return np.stack([loss, np.repeat(result.cost_at_exits / result.full_cost, ANSWERS)], axis=1)

@@ -27,6 +27,18 @@ MEASURES = {
     "certified_per_exit": "exit_accuracy",
     "conformal": "loss",
     "batch": "accuracy",
+    "every_exit": "accuracy",
+    "placed": "accuracy",
+    "predictive": "accuracy",
+    "single_jump": "accuracy",
+    "constant_jump": "accuracy",
+    "random_jump": "accuracy",
+    "learned": "accuracy",
+    "certified_every_exit": "loss",
+    "certified_placed": "loss",
+    "certified_predictive": "loss",
+    "certified_single_jump": "loss",
+    "certified_learned": "loss",
 }
 AT_MOST = ("loss", *RATIOS.values())  # the other measures are to be at least the target
 ROUNDING = 1e-12  # of a mean cost: one float sum against another

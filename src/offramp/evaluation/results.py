@@ -11,9 +11,9 @@ from offramp.evaluation.comparison import Comparison, worst_class
 from offramp.evaluation.promises import AT_MOST, MEASURES, confidence, in_sample, keeps, lowest_exit, measure_of
 from offramp.evaluation.tables import Row, accuracy_of, baselines, cost_of, exit_table, full_replay, mean_cost
 from offramp.files import write_csv, write_json
-from offramp.outcomes import Outcomes, read_outcomes
-from offramp.policies import Policies, Policy
-from offramp.replay import Replay, replay, require_same_exits
+from offramp.outcomes import Outcomes
+from offramp.policies import Policies, Policy, beta
+from offramp.replay import Replay, read_for, replay, require_same_exits
 
 KEY = ["method", "target"]
 ACCURACY = ["accuracy", "accuracy_low", "accuracy_high"]
@@ -34,6 +34,7 @@ WORDS = {
     "mac_ratio": "share of MACs",
     "latency_ratio": "share of time, modelled",
 }
+BARE = {"heads_per_sample": "heads run per sample", "beta": "β"}  # figures without an interval
 
 
 @dataclass
@@ -63,7 +64,7 @@ def read_test(path: Path, content: Policies, costs: Costs) -> Outcomes:
         if policy.method not in MEASURES:
             known = ", ".join(sorted(MEASURES))
             raise InputError(f"policy {policy.name!r} has the unknown method {policy.method!r}; known: {known}")
-    outcomes = read_outcomes(cache, content.scoring)
+    outcomes = read_for(cache, content)
     require_same_exits(outcomes, costs)
     return outcomes
 
@@ -145,6 +146,10 @@ def _entry(policy: Policy, compared: list[Comparison], classes: list[Row], conte
     entry["feasible"] = policy.feasible
     if promised in entry or promised == "exit_accuracy":  # MACs that were promised are not known from times
         entry["meets_target"] = keeps(policy, entry.get(promised))
+    if result.heads is not None:
+        entry["heads_per_sample"] = float(result.heads.mean())
+    own_beta = beta(policy, content.scoring)
+    entry |= {} if own_beta is None else {"beta": own_beta}
     entry |= in_sample(policy)
     sure = confidence(policy)
     if sure is not None:
@@ -183,6 +188,7 @@ def describe(content: Policies, evaluation: dict[str, Any]) -> str:
     lines.append(f"full network: accuracy {evaluation['full']['accuracy']:.4f}")
     lines.append(f"{'selected ' + policy.name:<30}{'in-sample':>10}{heading:>26}   held-out test (95 %)")
     lines += [_line(entry, key, words) for key, words in WORDS.items() if key in entry]
+    lines += [f"  {words:<28}{'':>36}   {entry[key]:.4g}" for key, words in BARE.items() if key in entry]
     worst = f"{_with_interval(entry, 'worst_class_loss')}, class {entry['worst_class']}"
     return "\n".join([*lines, f"  {'largest loss of a class':<28}{'':>36}   {worst}"])
 

@@ -1,7 +1,6 @@
 """Rows of the tables: exits, baselines, difficulty. Accuracies have Wilson's interval, or one of batches."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -57,14 +56,18 @@ def _in_unit(cost: float, result: Replay) -> Row:
 
 
 def exit_table(result: Replay, exits: list[str]) -> list[Row]:
-    """Return one row per exit, without accuracy and interval where nobody left; `mmacs` (`ms`) is one sample's cost."""
+    """Return one row per exit, without accuracy and interval where nobody left; `mmacs` (`ms`) is one sample's cost.
+
+    Under a route that is the mean of those that left there; it is left out where nobody did.
+    """
     rows = []
     for k, name in enumerate(exits):
         samples = int(result.samples_at_exits[k])
         row: Row = {"exit": name, "samples": samples, "share": samples / len(result.taken)}
         if samples:
             row |= accuracy_of(result, k)
-        rows.append(row | _in_unit(float(result.cost_at_exits[k]), result))
+        known = np.isfinite(result.cost_at_exits[k])  # of a route, that of those who left here
+        rows.append(row | (_in_unit(float(result.cost_at_exits[k]), result) if known else {}))
     return rows
 
 
@@ -106,9 +109,7 @@ def _difficulty_rows(taken: Replay, exits: list[str], difficulty: NDArray[np.flo
         in_bin = bins == number
         if not in_bin.any():
             continue
-        batch = None if taken.batch is None else taken.batch[in_bin]
-        part = replace(taken, taken=taken.taken[in_bin], correct=taken.correct[in_bin], batch=batch)
-        for row in exit_table(part, exits):
+        for row in exit_table(taken.part(in_bin), exits):
             low, high = round(float(edges[number]), 6), round(float(edges[number + 1]), 6)
             yield {"difficulty_low": low, "difficulty_high": high} | {
                 key: row[key] for key in DIFFICULTY_COLUMNS if key in row

@@ -66,6 +66,11 @@ TARGETS = {  # what the target of a method is, where it is no accuracy
     "certified": "largest loss",
     "conformal": "largest loss",
     "budget": "budget",
+    "certified_every_exit": "largest loss",
+    "certified_placed": "largest loss",
+    "certified_predictive": "largest loss",
+    "certified_single_jump": "largest loss",
+    "certified_learned": "largest loss",
 }
 OTHER_COLOUR = "#888888"
 SETTINGS = {

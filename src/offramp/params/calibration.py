@@ -22,7 +22,7 @@ from offramp.params.reading import (
     validate,
 )
 from offramp.params.sweep import BatchSize
-from offramp.settings import Settings
+from offramp.settings import RouteSettings, Settings
 
 # Every method, and the list of calibrate that holds its targets.
 TARGETS_OF = {
@@ -35,8 +35,23 @@ TARGETS_OF = {
     "certified_per_exit": "targets",
     "conformal": "max_loss",
     "batch": "targets",
+    "every_exit": "targets",
+    "placed": "targets",
+    "predictive": "targets",
+    "single_jump": "targets",
+    "constant_jump": "targets",
+    "random_jump": "targets",
+    "learned": "targets",
+    "certified_every_exit": "max_loss",
+    "certified_placed": "max_loss",
+    "certified_predictive": "max_loss",
+    "certified_single_jump": "max_loss",
+    "certified_learned": "max_loss",
 }
-SCORES = ("entropy", "least_confidence", "margin", "energy", "change")
+SCORES = ("entropy", "least_confidence", "margin", "energy", "change", "activation")
+ROUTES = ("every_exit", "placed", "predictive", "single_jump", "constant_jump", "random_jump", "learned")
+ENGINE = ("predictive", "single_jump")  # of these, the ones that forecast activations
+STATISTICS = ("signed_mean", "mean_abs", "mean_max", "winning_correct")
 
 Fraction = Annotated[float, Field(gt=0, le=1), must_be("a number in (0, 1]")]
 Open = Annotated[float, Field(gt=0, lt=1), must_be("a number between 0 and 1")]
@@ -50,9 +65,22 @@ Method = Literal[
     "certified_per_exit",
     "conformal",
     "batch",
+    "every_exit",
+    "placed",
+    "predictive",
+    "single_jump",
+    "constant_jump",
+    "random_jump",
+    "learned",
+    "certified_every_exit",
+    "certified_placed",
+    "certified_predictive",
+    "certified_single_jump",
+    "certified_learned",
 ]
 Engine = Literal["onnx", "onnx_int8", "torch"]
-Score = Literal["entropy", "least_confidence", "margin", "energy", "change"]
+Score = Literal["entropy", "least_confidence", "margin", "energy", "change", "activation"]
+Statistic = Literal["signed_mean", "mean_abs", "mean_max", "winning_correct"]
 Fractions = Annotated[
     list[Fraction],
     Field(min_length=1),
@@ -71,7 +99,17 @@ class Uncertainty(Section):
     """`uncertainty`: the number that is compared with a threshold."""
 
     score: Annotated[Score, one_of(*SCORES)] = "entropy"
+    statistic: Annotated[Statistic, one_of(*STATISTICS)] = "mean_max"
     temperature: Annotated[Literal["none", "per_exit"], one_of("none", "per_exit")] = "none"
+
+    @model_validator(mode="after")
+    def _activation_takes_no_temperature(self) -> Self:
+        if self.score == "activation" and self.temperature != "none":
+            raise ValueError(
+                "uncertainty.temperature must be none with the score activation, whose own number per exit does what a "
+                f"temperature would; got {self.temperature!r}"
+            )
+        return self
 
 
 class Latency(Section):
@@ -90,6 +128,21 @@ class Batch(Section):
 
     batch_size: BatchSize = 64
     reduce: Annotated[Literal["max", "mean"], one_of("max", "mean")] = "max"
+
+
+class Predictive(Section):
+    """`calibrate.predictive`: routes that skip heads; `start` counts exits from 1."""
+
+    start: Annotated[Literal["auto"] | PositiveInt, must_be("auto or an exit, a whole number from 1")] = "auto"
+    horizon: Annotated[int, Field(ge=1, le=32), must_be("a whole number from 1 to 32")] = 8
+    clamp: Annotated[bool, must_be("true or false")] = True
+    placement: Annotated[float, Field(ge=0, le=1), must_be("a number in [0, 1]")] = 0.5
+    jump: PositiveInt = 2
+    cuts: Annotated[int, Field(ge=2, le=1000), must_be("a whole number from 2 to 1000")] = 100
+
+    def settings(self) -> RouteSettings:
+        start = None if self.start == "auto" else self.start - 1
+        return RouteSettings(start, self.horizon, self.clamp, self.placement, self.jump, self.cuts)
 
 
 class Select(Section):
@@ -122,6 +175,7 @@ class Calibrate(Section):
     cost: Annotated[Literal["costs", "latency"], one_of("costs", "latency")] = "costs"
     latency: Latency = Latency()
     batch: Batch = Batch()
+    predictive: Predictive = Predictive()
     select: Select = Select()
 
     @model_validator(mode="after")
@@ -165,6 +219,22 @@ class Calibration(StageParams):
     uncertainty: Uncertainty = Uncertainty()
     calibrate: Calibrate = Calibrate()
 
+    @model_validator(mode="after")
+    def _routes_have_their_score(self) -> Self:
+        for method in self.calibrate.methods:
+            name = method.removeprefix("certified_")
+            if name in ROUTES and self.uncertainty.score == "change":
+                raise ValueError(
+                    f"uncertainty.score must not be change where calibrate.methods has {method}: it skips heads, and "
+                    "that score needs all of them"
+                )
+            if name in ENGINE and self.uncertainty.score != "activation":
+                raise ValueError(
+                    f"uncertainty.score must be activation where calibrate.methods has {method}, which forecasts "
+                    f"activations; got {self.uncertainty.score!r}"
+                )
+        return self
+
     def settings(self) -> Settings:
         chosen = self.calibrate
         return Settings(
@@ -181,6 +251,8 @@ class Calibration(StageParams):
             conformal=chosen.conformal,
             batch_size=chosen.batch.batch_size,
             batch_reduce=chosen.batch.reduce,
+            statistic=self.uncertainty.statistic,
+            predictive=chosen.predictive.settings(),
         )
 
 

@@ -14,6 +14,7 @@ from offramp.params.int8 import Int8
 from offramp.params.latency import LatencyParams
 from offramp.params.logits import Logits
 from offramp.params.networks import Definition, Model, Models
+from offramp.params.predictive import Predictive
 from offramp.params.reading import PARAMS_FILE, Section, Seed, read_yaml, unknown_name, validate
 from offramp.params.sweep import Sweep
 from offramp.params.training import Train, require_start
@@ -34,6 +35,7 @@ class Project(Section):
     calibrate: Calibrate = Calibrate()
     sweep: Sweep = Sweep()
     depth: Depth = Depth()
+    predictive: Predictive = Predictive()
     latency: LatencyParams = LatencyParams()
     benchmark: Benchmark = Benchmark()
     int8: Int8 = Int8()

@@ -9,9 +9,9 @@ answer changes T and not the answer's probabilities. Where T is 0, or tiny, ever
 Reference: Li et al. (2023), Predictive Exit, AAAI 37, and its released code.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from offramp.errors import InputError
 from offramp.uncertainty import Floats
 
+LARGEST = 1e100  # of a threshold in a file
 STATISTICS = ("signed_mean", "mean_abs", "mean_max", "winning_correct")
 LARGEST_RATIO = 1e12  # of M to T; beyond it answers are ties, and an exit with T = 0 fires for every β up to it
 
@@ -32,10 +33,31 @@ class Activation:
 
     thresholds: tuple[float, ...]
     faithful_first_exit: bool = False
+    statistic: str = "mean_max"  # that T was estimated by
 
     def __post_init__(self) -> None:
         if not self.thresholds or not all(0 <= value < np.inf for value in self.thresholds):
             raise ValueError(f"activation thresholds must be finite, none negative; got {list(self.thresholds)!r:.80}")
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any], exits: Sequence[str]) -> Self:
+        """Return the score with these `score_arguments` of policies.json. Raises ValueError where they are wrong."""
+        if set(content) != {"statistic", "thresholds"} or content["statistic"] not in STATISTICS:
+            raise ValueError(
+                f"score_arguments of 'activation' must be a statistic, one of {', '.join(STATISTICS)}, and thresholds"
+            )
+        given = content["thresholds"]
+        if not isinstance(given, Mapping) or list(given) != list(exits):
+            raise ValueError(f"thresholds of score 'activation' must name {', '.join(exits):.200} in order")
+        for name, value in given.items():
+            if type(value) not in (int, float) or not 0 <= value <= LARGEST:
+                raise ValueError(f"activation threshold of {name} must be a finite number from 0; got {value!r:.60}")
+        return cls(tuple(float(value) for value in given.values()), statistic=content["statistic"])
+
+    def to_json(self, exits: Sequence[str]) -> dict[str, Any]:
+        """Return what `from_json` takes."""
+        assert not self.faithful_first_exit, "a slip that is repeated for comparison is not deployed"
+        return {"statistic": self.statistic, "thresholds": dict(zip(exits, self.thresholds, strict=True))}
 
     def at_exit(self, k: int, logits: Floats) -> Floats:
         """Return the uncertainties (samples,) at exit `k`, from 0, of its logits (samples, classes)."""

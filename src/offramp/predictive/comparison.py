@@ -62,6 +62,7 @@ class Compared:
     heads: float
     cost_difference: tuple[float, float, float]  # as a fraction of the full cost: mean, low, high
     accuracy_difference: tuple[float, float, float]
+    measured: Measured
 
 
 def measure(table: Table, route: Route, cut: float, costs: Costs) -> Measured:
@@ -94,6 +95,13 @@ def choose(curve: Curve, target: float) -> tuple[int, bool]:
     return int(reaching[order[0]]), True
 
 
+def sweep_all(
+    families: Mapping[str, Sequence[Family]], validation: Table, cuts: Floats, costs: Costs
+) -> dict[str, list[Curve]]:
+    """Return the curves of all families; every target is chosen on them."""
+    return {name: [sweep(validation, family, cuts, costs) for family in own] for name, own in families.items()}
+
+
 def compare(
     families: Mapping[str, Sequence[Family]],
     validation: Table,
@@ -102,25 +110,28 @@ def compare(
     costs: Costs,
     target: float,
     reference: str = REFERENCE,
+    swept: Mapping[str, Sequence[Curve]] | None = None,
 ) -> list[Compared]:
     """Return every name's cheapest family and cut at equal accuracy, in the order given.
 
-    `validation` should hold rows that fitted none of the routes. Raises ValueError where `reference` is no family.
+    `validation` should hold rows that fitted none of the routes; `swept` are the families' curves on it, made where
+    they are not given. Raises ValueError where `reference` is no family.
     """
     if reference not in families:
         raise ValueError(f"the reference {reference!r} is none of the families {', '.join(families)}")
-    picked = {name: _pick(variants, validation, cuts, costs, target) for name, variants in families.items()}
+    curves = sweep_all(families, validation, cuts, costs) if swept is None else swept
+    picked = {name: _pick(own, curves[name], target) for name, own in families.items()}
     measured = {name: measure(test, pick.route, pick.cut, costs) for name, pick in picked.items()}
     base = measured[reference]
     return [_compared(name, pick, measured[name], base, costs.full) for name, pick in picked.items()]
 
 
-def _pick(variants: Sequence[Family], validation: Table, cuts: Floats, costs: Costs, target: float) -> "_Pick":
+def _pick(variants: Sequence[Family], curves: Sequence[Curve], target: float) -> "_Pick":
     """Return the cheapest route, of all variants and cuts, whose accuracy reaches the target."""
-    curves = [sweep(validation, family, cuts, costs) for family in variants]
     at, feasible = choose(_side_by_side(curves), target)
-    variant, cut = at // len(cuts), float(cuts[at % len(cuts)])
-    return _Pick(variants[variant](cut), cut, feasible, float(curves[variant].accuracy[at % len(cuts)]))
+    variant, position = divmod(at, len(curves[0].cuts))
+    cut = float(curves[variant].cuts[position])
+    return _Pick(variants[variant](cut), cut, feasible, float(curves[variant].accuracy[position]))
 
 
 def _side_by_side(curves: Sequence[Curve]) -> Curve:
@@ -142,7 +153,7 @@ def _compared(name: str, pick: _Pick, own: Measured, base: Measured, full: float
     cost, accuracy = paired_differences(own, base, full)
     mean = float(own.cost.mean())
     chosen = (pick.route, pick.cut, pick.feasible, pick.accuracy)
-    return Compared(name, *chosen, own.accuracy, mean, mean / full, own.heads, cost, accuracy)
+    return Compared(name, *chosen, own.accuracy, mean, mean / full, own.heads, cost, accuracy, own)
 
 
 def paired_differences(own: Measured, base: Measured, full: float) -> Sequence[tuple[float, float, float]]:

@@ -78,6 +78,7 @@ class RandomJump(Route):
     """
 
     name: ClassVar[str] = "random_jump"
+    keyed: ClassVar[bool] = True
     weights: tuple[float, ...]
     seed: int = 17
 

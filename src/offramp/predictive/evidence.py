@@ -11,7 +11,7 @@ from typing import Any, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from offramp import policies
+from offramp.leaving import leaves
 from offramp.predictive.activation import Activation
 from offramp.predictive.engine import growth, powers
 from offramp.predictive.features import predictors
@@ -88,7 +88,7 @@ class Table:
     def fires(self, cut: float) -> Mask:
         """Return where a sample would leave if the exit were looked at, (samples, exits); always at the last."""
         found = np.ones(self.correct.shape, np.bool_)
-        found[:, :-1] = policies.leaves(self.uncertainty, cut)
+        found[:, :-1] = leaves(self.uncertainty, cut)
         return found
 
     def at(self, exit_number: int, rows: Ints) -> Seen:

@@ -10,16 +10,14 @@ Reference: Longstaff & Schwartz (2001), Valuing American options by simulation, 
 same regression backwards in time on realised payoffs, for when to stop.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 
 from offramp.costs import Costs
 from offramp.predictive.accounting import parts
 from offramp.predictive.evidence import Ints, Mask, Seen, Table
-from offramp.predictive.features import n_predictors
 from offramp.predictive.walks import Route
 from offramp.scoring import rounded
 from offramp.uncertainty import Floats
@@ -87,28 +85,6 @@ class Learned(Route):
             macs[self.start + k] = model.weights.size
         return macs
 
-    def to_json(self) -> dict[str, Any]:
-        models = {f"exit_{self.start + k + 1}": model.to_json() for k, model in enumerate(self.models)}
-        return {"start": self.start, "cut": self.cut, "models": models}
-
-    @classmethod
-    def from_json(cls, content: Mapping[str, Any], n_exits: int, n_classes: int) -> Self:
-        """Return the route in a file, for a network of these sizes. Raises ValueError where it does not fit."""
-        if not isinstance(content, Mapping) or set(content) != {"start", "cut", "models"}:
-            raise ValueError("the arguments of rule 'learned' must be start, cut and models")
-        start, cut, models = content["start"], content["cut"], content["models"]
-        if type(start) is not int or not 0 <= start < n_exits:
-            raise ValueError(f"start of rule 'learned' must be an exit, from 0 to {n_exits - 1}; got {start!r:.60}")
-        if type(cut) not in (int, float) or not abs(cut) <= LARGEST:
-            raise ValueError(f"cut of rule 'learned' must be a finite number; got {cut!r:.60}")
-        names = [f"exit_{k + 1}" for k in range(start, n_exits - 2)]
-        if not isinstance(models, Mapping) or list(models) != names:
-            raise ValueError(f"models of rule 'learned' must name {', '.join(names) or 'no exit'}")
-        found = tuple(_model(name, models[name], n_exits - 1 - start - k) for k, name in enumerate(names))
-        if any(len(model.mean) != n_predictors(n_classes) for model in found):
-            raise ValueError(f"the models of rule 'learned' were not fitted for {n_classes} classes")
-        return cls(start=start, cut=float(cut), models=found)
-
 
 def fit_learned(tune: Table, cut: float, costs: Costs, start: int = 0) -> Learned:
     """Return the route fitted on tune rows, for this cut and these costs; labels play no part.
@@ -156,7 +132,7 @@ def _terms(seen: Floats, mean: Floats, spread: Floats) -> Floats:
     return np.concatenate([np.ones((len(seen), 1)), standard, standard**2], axis=1)
 
 
-def _model(name: str, content: Any, n_ahead: int) -> ExitModel:
+def model_from_json(name: str, content: Any, n_ahead: int) -> ExitModel:
     """Return one exit's model. Raises ValueError for other sizes, numbers that are none, and spreads not above 0."""
     try:
         mean, spread, weights = (np.array(content[key], np.float64) for key in ("mean", "spread", "weights"))

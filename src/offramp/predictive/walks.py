@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from offramp import policies
+from offramp.leaving import leaves
 from offramp.predictive.evidence import Ints, Look, Mask, Seen, Table
 from offramp.uncertainty import Floats
 
@@ -56,6 +56,7 @@ class Route(ABC):
     name: ClassVar[str]
     forecasts: ClassVar[bool] = True  # jumps are forecasts, to be kept in a walk
     live: ClassVar[bool] = True  # a runtime can do it; an oracle cannot
+    keyed: ClassVar[bool] = False  # it asks who a sample is
     start: int = 0
     clamp: bool = True
 
@@ -69,7 +70,7 @@ class Route(ABC):
 
     def leaves(self, seen: Seen, cut: float) -> Mask:
         """Return who leaves (samples,)."""
-        return policies.leaves(seen.uncertainty, cut)
+        return leaves(seen.uncertainty, cut)
 
     def step_macs(self, n_exits: int, n_classes: int) -> Floats:
         """Return what a forecast at each exit costs, (exits,), in MACs."""
@@ -138,5 +139,10 @@ class Decider:
         last = self.n_exits - 1
         if exit_number == last:
             return np.ones(len(logits), np.bool_), np.full(len(logits), last)
-        step = self.route.decide(self.look.at(exit_number, last, logits, key), self.cut)
+        _, step = self.judge(exit_number, logits, key)
         return step.leaves, step.target
+
+    def judge(self, exit_number: int, logits: NDArray[Any], key: NDArray[np.int64] | None = None) -> tuple[Seen, Step]:
+        """Return what a side exit shows of samples and what becomes of them; `at` says both in short."""
+        seen = self.look.at(exit_number, self.n_exits - 1, logits, key)
+        return seen, self.route.decide(seen, self.cut)

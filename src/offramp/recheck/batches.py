@@ -6,9 +6,11 @@ from dataclasses import replace
 import numpy as np
 
 from offramp.recheck.certificate import without_certificate
+from offramp.recheck.costs_schema import StatedCosts
 from offramp.recheck.report import Finding, Verdict
+from offramp.recheck.routes import route_of
 from offramp.recheck.rows import Table
-from offramp.recheck.schema import Entry, PoliciesFile, StatedCosts, finite
+from offramp.recheck.schema import Entry, PoliciesFile, finite
 from offramp.recheck.scores import rounded
 from offramp.recheck.steps import figure_findings, figures
 
@@ -41,6 +43,19 @@ def examine_batch(entry: Entry, file: PoliciesFile, rows: Table, costs: StatedCo
     return Verdict(
         entry.name, list(_findings(entry, file, ruled(entry, rows), costs)), "its figures; nothing is proved"
     )
+
+
+def examine_route(entry: Entry, file: PoliciesFile, rows: Table, costs: StatedCosts | None) -> Verdict:
+    """Return the verdict on a route without a certificate: its figures are those of the rows outside the tune fold."""
+    bare = without_certificate(entry)
+    if bare.findings or not entry.validation:
+        return bare
+    thresholds = finite([entry.thresholds[name] for name in file.exits])
+    if costs is not None and (costs.segment is None or costs.head is None):
+        costs = None
+    routed = replace(rows, route=route_of(entry, file))
+    findings = figure_findings(entry.validation, thresholds, routed, costs, every_head=False)
+    return Verdict(entry.name, list(findings), "its figures; nothing is proved")
 
 
 def _findings(entry: Entry, file: PoliciesFile, rows: Table, costs: StatedCosts | None) -> Iterator[Finding]:

@@ -1,13 +1,26 @@
 """One certificate: what it says about itself, its folds, level and costs, and then its walk."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from offramp.recheck.chains import FAMILIES, Thresholds, accuracy_margin, full_network, thinned
-from offramp.recheck.claims import METHODS, OVERALL, PAIRED, PER_EXIT, Claim, order_of, several
+from offramp.recheck.claims import (
+    CERTIFIED_ROUTES,
+    METHODS,
+    OVERALL,
+    PAIRED,
+    PER_EXIT,
+    Claim,
+    claim_of,
+    order_of,
+    several,
+)
+from offramp.recheck.costs_schema import StatedCosts
 from offramp.recheck.report import Finding, Verdict, same
+from offramp.recheck.route_chains import chain_of, derived, route_findings
+from offramp.recheck.routes import Route, route_of
 from offramp.recheck.rows import Table, digest, in_tune
-from offramp.recheck.schema import Certificate, Entry, Folds, PoliciesFile, StatedCosts, finite
+from offramp.recheck.schema import Certificate, Entry, Folds, PoliciesFile, finite
 from offramp.recheck.steps import chain_findings, end_findings, figure_findings, label_findings, step_findings
 
 EXACT = 1e-12  # relative, of numbers that were written down and not computed
@@ -104,8 +117,8 @@ def _claim(entry: Entry, certificate: Certificate, looks: int) -> tuple[Claim, l
     delta = certificate.delta
     together = looks > 1 and certificate.several == several(looks, delta, simultaneous=True)
     level = delta / looks if together else delta
-    order = order_of(certificate.test) if entry.method == PAIRED else ""
-    claim = Claim(entry.method, entry.target, level, order or "score")
+    order = order_of(certificate.test) if claim_of(entry.method) == PAIRED else ""
+    claim = Claim(claim_of(entry.method), entry.target, level, order or "score")
     words = several(looks, delta, together)
     share = f"delta {delta:g}{f' over {looks} looks' if together else ''}"
     findings = [
@@ -134,8 +147,8 @@ def _costs(certificate: Certificate, evidence: Evidence) -> Iterator[Finding]:
     unit, own_unit = stated.unit or "macs", "macs" if times is None else "ms"
     yield Finding(unit == own_unit, f"its costs are in {unit}, those of the file in {own_unit}")
     yield Finding(
-        certificate.without_dear_exits == (times is not None),
-        "candidates leave out the exits that cost more than they save just where costs are times",
+        certificate.without_dear_exits == (times is not None and certificate.search is None),
+        "candidates leave out the exits that cost more than they save just where costs are times, and routes none",
     )
     if times is not None:
         yield Finding(
@@ -170,20 +183,52 @@ def _walk(
 ) -> Iterator[Finding]:
     """Confirm the chain, every step, where the walk ended, what it returned, and the figures of that."""
     families = ("accuracy_margin",) if entry.method == PER_EXIT else tuple(sorted(FAMILIES))
+    if entry.method in CERTIFIED_ROUTES:
+        families = ("cuts",)
     known = certificate.family in families
     yield Finding(known, f"its family is {certificate.family!r:.60}, one of {', '.join(families)}")
     if not known:
         return
-    chain = _chain(entry, certificate, evidence)
+    certify = evidence.certify
+    if entry.method in CERTIFIED_ROUTES:
+        route, findings, chain = _route(entry, certificate, evidence)
+        yield from findings
+        if route is None:
+            return
+        certify = replace(certify, route=route)
+    else:
+        yield Finding(entry.route is None, f"method {entry.method} is of rule 'threshold'; it has {entry.rule!r}")
+        chain = _chain(entry, certificate, evidence)
     yield from chain_findings(certificate, chain)
     if len(certificate.steps) > len(chain):
         return  # not a walk along this chain; nobody waits for a million steps of somebody's file
     every_head = evidence.file.score == "change"
     thresholds = finite([entry.thresholds[name] for name in evidence.file.exits])
-    yield from step_findings(certificate, claim, evidence.certify, done)
+    yield from step_findings(certificate, claim, certify, done)
     yield from end_findings(certificate, chain, thresholds)
-    yield from label_findings(certificate, claim, evidence.certify)
-    yield from figure_findings(entry.validation, thresholds, evidence.certify, certificate.costs, every_head)
+    yield from label_findings(certificate, claim, certify)
+    yield from figure_findings(entry.validation, thresholds, certify, certificate.costs, every_head)
+
+
+def _route(
+    entry: Entry, certificate: Certificate, evidence: Evidence
+) -> tuple[Route | None, list[Finding], list[Thresholds]]:
+    """Return the route of a policy, what is found about it, and its chain; None where that cannot be derived."""
+    name, search, tune = CERTIFIED_ROUTES[entry.method], certificate.search, evidence.tune
+    findings = [Finding(entry.rule == name, f"its rule is {entry.rule!r}; method {entry.method} is of {name!r}")]
+    own = search is not None and search.route == name and (name != "placed" or search.placement is not None)
+    findings.append(Finding(own, f"it says what {name!r} was chosen from on the tune fold"))
+    parts = certificate.costs.segment is not None and certificate.costs.head is not None
+    findings.append(Finding(parts, "its costs have segments and heads"))
+    inside = search is not None and (search.start == "auto" or search.start < tune.n_exits)
+    findings.append(Finding(inside, "its search starts at a side exit"))
+    route = route_of(entry, evidence.file)
+    if entry.route is None or route is None or search is None or not all(each.confirmed for each in findings):
+        return None, findings, []
+    found = derived(route, search, tune, certificate.costs, entry.target)
+    fitted_cut = entry.route.cut if entry.route.fitted_cut is None else entry.route.fitted_cut
+    findings += route_findings(route, fitted_cut, found, tune)
+    return route, findings, chain_of(found.route, found.cuts, tune.n_exits)
 
 
 def _chain(entry: Entry, certificate: Certificate, evidence: Evidence) -> list[Thresholds]:

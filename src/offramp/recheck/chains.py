@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, log_expit
 
+from offramp.recheck.costs_schema import StatedCosts
 from offramp.recheck.fits import fitted_log_odds
 from offramp.recheck.rows import Table
-from offramp.recheck.schema import StatedCosts
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

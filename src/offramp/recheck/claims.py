@@ -6,13 +6,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from offramp.recheck.chains import Thresholds, leave_at
+from offramp.recheck.chains import Thresholds
+from offramp.recheck.routes import exits_of
 from offramp.recheck.rows import Table
 from offramp.recheck.statistics import binomial_p_value, paired_p_agrees, paired_p_value
 
 GAMMA = {"score": 1e-4, "difference": 1e-3}  # of the paired test, unless a hundredth of the level is less
 PAIRED, OVERALL, PER_EXIT = "certified", "certified_overall", "certified_per_exit"
-METHODS = (PAIRED, OVERALL, PER_EXIT)
+CERTIFIED_ROUTES = {
+    f"certified_{name}": name for name in ("every_exit", "placed", "predictive", "single_jump", "learned")
+}
+METHODS = (PAIRED, OVERALL, PER_EXIT, *CERTIFIED_ROUTES)
 
 
 @dataclass(frozen=True)
@@ -60,14 +64,14 @@ class Claim:
 
     def labels_needed(self, rows: Table, thresholds: Thresholds) -> NDArray[np.bool_]:
         """Return which rows (samples,) the test needs a label of."""
-        taken = leave_at(rows.uncertainty, thresholds)
+        taken = exits_of(rows, thresholds)
         if self.method == PAIRED:
             return rows.changed[np.arange(len(rows)), taken]
         return taken < rows.n_exits - 1 if self.method == PER_EXIT else np.ones(len(rows), np.bool_)
 
     def counts(self, rows: Table, thresholds: Thresholds) -> dict[str, int]:
         """Return what the test counts, under the names a certificate gives it."""
-        taken = leave_at(rows.uncertainty, thresholds)
+        taken = exits_of(rows, thresholds)
         right = rows.correct[np.arange(len(rows)), taken]
         if self.method == OVERALL:
             return {"correct": int(right.sum())}
@@ -100,6 +104,11 @@ class Claim:
         if self.method == PAIRED and own < 1:
             return paired_p_agrees(stated, own)
         return abs(stated - own) <= 1e-9 + 1e-6 * own
+
+
+def claim_of(method: str) -> str:
+    """Return the method whose claim it is: a certified route claims what `certified` does."""
+    return PAIRED if method in CERTIFIED_ROUTES else method
 
 
 def exit_counts(counts: dict[str, int]) -> list[tuple[int, int]]:

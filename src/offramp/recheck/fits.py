@@ -1,6 +1,6 @@
 """The fits behind a scoring and a chain, made again: a logistic regression with a ridge, and temperatures."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,6 +77,25 @@ def temperature(logits: Floats, label: Ints) -> float:
         middle = (low + high) / 2
         low, high = (middle, high) if rising(middle) else (low, middle)
     return 2 / (low + high)
+
+
+def activation_thresholds(batches: Iterable[tuple[Ints, Floats]], n_exits: int, statistic: str) -> list[float]:
+    """Return T of each exit by a statistic, from labels (rows,) and logits (rows, exits, classes)."""
+    rows, winners = 0, np.zeros((n_exits, 3))  # sums, how many were summed, sums over all rows
+    for label, z in batches:
+        rows += len(z)
+        largest, right = z.max(axis=2), z.argmax(axis=2) == label[:, None]
+        if statistic == "winning_correct":
+            winners += np.stack([(largest * right).sum(axis=0), right.sum(axis=0), largest.sum(axis=0)], axis=1)
+        elif statistic == "mean_max":
+            winners[:, 0] += np.abs(z).max(axis=2).sum(axis=0)
+            winners[:, 1] += len(z)
+        else:
+            winners[:, 0] += (np.abs(z) if statistic == "mean_abs" else z).sum(axis=(0, 2))
+            winners[:, 1] += z.shape[0] * z.shape[2]
+    if rows == 0:
+        return [np.nan] * n_exits
+    return [abs(total / count if count else every / rows) for total, count, every in winners.tolist()]
 
 
 def change_error(logits: Floats, stated: Mapping[str, ChangeWeights]) -> tuple[float, str]:

@@ -5,6 +5,7 @@ One policy, named before the rows were looked at, and one test: no chain and no 
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,10 @@ from scipy.stats import binom
 
 from offramp.errors import InputError
 from offramp.recheck.batches import ruled
-from offramp.recheck.chains import Thresholds, leave_at
-from offramp.recheck.claims import METHODS, OVERALL, PAIRED, Claim, exit_counts, order_of
+from offramp.recheck.chains import Thresholds
+from offramp.recheck.claims import METHODS, OVERALL, PAIRED, Claim, claim_of, exit_counts, order_of
 from offramp.recheck.report import FreshReport
+from offramp.recheck.routes import exits_of, route_of
 from offramp.recheck.rows import Table, open_for, read_table, repeated
 from offramp.recheck.schema import Certificate, Entry, finite, read_policies_file
 from offramp.recheck.statistics import paired_p_value
@@ -51,12 +53,12 @@ def recheck_fresh(policies_path: Path, fresh_path: Path, val_path: Path | None =
             "a fresh test needs rows that no choice has seen"
         )
     entry = file.selected
-    rows = ruled(entry, read_table(cache, file))
+    rows = replace(ruled(entry, read_table(cache, file)), route=route_of(entry, file))
     thresholds = finite([entry.thresholds[name] for name in file.exits])
     certificate = entry.certificate
     if certificate is None or entry.method not in METHODS or not entry.feasible or not 0 < entry.target <= 1:
         return _without_claim(entry, rows, thresholds, fresh_path)
-    claim = Claim(entry.method, entry.target, certificate.delta, order_of(certificate.test) or "score")
+    claim = Claim(claim_of(entry.method), entry.target, certificate.delta, order_of(certificate.test) or "score")
     _require_labels(claim.labels_needed(rows, thresholds), rows, fresh_path)
     return _test(entry.name, claim, certificate, rows, thresholds)
 
@@ -112,7 +114,7 @@ def _power(claim: Claim, certificate: Certificate, n_fresh: int) -> str:
 
 
 def _without_claim(entry: Entry, rows: Table, thresholds: Thresholds, path: Path) -> FreshReport:
-    taken = leave_at(rows.uncertainty, thresholds)
+    taken = exits_of(rows, thresholds)
     _require_labels(rows.changed[np.arange(len(rows)), taken], rows, path)
     why = "is infeasible" if not entry.feasible else "has no certificate"
     loss = _loss(rows, thresholds)
@@ -123,7 +125,7 @@ def _without_claim(entry: Entry, rows: Table, thresholds: Thresholds, path: Path
 
 def _loss(rows: Table, thresholds: Thresholds) -> float:
     """Return the accuracy lost against the full network; rows whose answer does not change lose none."""
-    taken = leave_at(rows.uncertainty, thresholds)
+    taken = exits_of(rows, thresholds)
     right = rows.correct[np.arange(len(rows)), taken]
     return (int(rows.correct[:, -1].sum()) - int(right.sum())) / len(rows)
 

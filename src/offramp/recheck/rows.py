@@ -1,9 +1,10 @@
 """What a check reads of a logit cache: each sample's id, label, answers and uncertainties, and the two folds."""
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,16 @@ from numpy.typing import NDArray
 from offramp.cache.reading import UNKNOWN, LogitCache, open_cache
 from offramp.errors import InputError
 from offramp.recheck.schema import Folds, PoliciesFile
-from offramp.recheck.scores import n_change_predictors, uncertainties
+from offramp.recheck.scores import (
+    n_change_predictors,
+    n_route_predictors,
+    powers,
+    route_predictors,
+    uncertainties,
+)
+
+if TYPE_CHECKING:
+    from offramp.recheck.routes import Route
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -27,6 +37,10 @@ class Table:
     label: Ints
     answers: Ints
     uncertainty: Floats
+    n_classes: int = 0
+    powers: Floats | None = None  # (samples, exits, rounds + 1): max |z|, then of z smoothed again and again
+    predictors: Floats | None = None  # (samples, exits, predictors) of learned routes
+    route: "Route | None" = None  # that decides which exits are looked at; None: the thresholds alone
 
     def __len__(self) -> int:
         return len(self.sample)
@@ -50,7 +64,9 @@ class Table:
         return self.answers != self.answers[:, -1:]
 
     def take(self, rows: Bools) -> Self:
-        return type(self)(self.sample[rows], self.label[rows], self.answers[rows], self.uncertainty[rows])
+        powers, seen = (None if part is None else part[rows] for part in (self.powers, self.predictors))
+        kept = (self.sample[rows], self.label[rows], self.answers[rows], self.uncertainty[rows])
+        return type(self)(*kept, self.n_classes, powers, seen, self.route)
 
 
 def open_for(path: Path, file: PoliciesFile) -> LogitCache:
@@ -58,7 +74,10 @@ def open_for(path: Path, file: PoliciesFile) -> LogitCache:
     cache = open_cache(path)
     if cache.exits != file.exits:
         raise InputError(f"{path} has {len(cache.exits)} exits and the policies have {len(file.exits)}")
-    for k, (name, stated) in enumerate((file.score_arguments or {}).items()):
+    sizes = {len(model.mean) for entry in file.policies if entry.route for model in (entry.route.models or {}).values()}
+    if sizes - {n_route_predictors(cache.n_classes)}:
+        raise InputError(f"{path} has {cache.n_classes} classes; models of rule 'learned' are for another number")
+    for k, (name, stated) in enumerate((file.change or {}).items()):
         needed = n_change_predictors(k, cache.n_classes)
         if len(stated.weights) != needed:
             raise InputError(
@@ -73,15 +92,18 @@ def read_table(cache: LogitCache, file: PoliciesFile) -> Table:
     parts = []
     for rows in cache.read():
         scaled = rows.logits.astype(np.float64) / temperatures
-        values = uncertainties(scaled, file.score, file.score_arguments)
-        parts.append((rows.sample, rows.label, rows.logits.argmax(axis=2), values))
-    sample, label, answers, values = (np.concatenate(column) for column in zip(*parts, strict=True))
+        values = uncertainties(scaled, file.score, file.change, file.activation)
+        grown = powers(scaled, file.horizon) if file.horizon else np.zeros((len(values), 0))
+        seen = route_predictors(rows.logits.astype(np.float64), values) if file.learned else np.zeros((len(values), 0))
+        parts.append((rows.sample, rows.label, rows.logits.argmax(axis=2), values, grown, seen))
+    sample, label, answers, values, grown, seen = (np.concatenate(column) for column in zip(*parts, strict=True))
     numbers, counts = np.unique(sample, return_counts=True)
     if len(numbers) < len(sample):
         raise InputError(
             f"{cache.path}: column 'sample' holds {numbers[counts > 1][0]} more than once; ids must be unique"
         )
-    return Table(sample, label, answers, values)
+    more = (grown if file.horizon else None, seen if file.learned else None)
+    return Table(sample, label, answers, values, cache.n_classes, *more)
 
 
 def in_tune(sample: Ints, fold_seed: int, fraction: float) -> Bools:
@@ -109,6 +131,13 @@ def fit_rows(cache: LogitCache, folds: Folds) -> tuple[Ints, Floats]:
         labels.append(rows.label[chosen])
         logits.append(rows.logits[chosen].astype(np.float64))
     return np.concatenate(labels), np.concatenate(logits)
+
+
+def tune_batches(cache: LogitCache, folds: Folds) -> Iterator[tuple[Ints, Floats]]:
+    """Yield labels (rows,) and logits (rows, exits, classes) of the whole tune fold, as the cache is read."""
+    for rows in cache.read():
+        chosen = in_tune(rows.sample, folds.fold_seed, folds.tune_fraction)
+        yield rows.label[chosen], rows.logits[chosen].astype(np.float64)
 
 
 def repeated(fresh: LogitCache, seen: LogitCache) -> list[int]:

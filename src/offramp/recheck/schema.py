@@ -11,24 +11,26 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from offramp.errors import InputError
+from offramp.recheck.costs_schema import CostsFile, StatedCosts, Times
+from offramp.recheck.rule_schema import (
+    ROUTES,
+    BatchArguments,
+    Count,
+    Exit,
+    Nonnegative,
+    Number,
+    RouteArguments,
+    RouteName,
+    Share,
+    Strict,
+    Threshold,
+)
 
-Count = Annotated[int, Field(ge=0, lt=2**53)]
-Number = Annotated[float, Field(ge=-1e100, le=1e100)]  # so that sums of them stay finite
 Temperature = Annotated[float, Field(ge=1e-6, le=1e6)]
-Cost = Annotated[float, Field(ge=0, le=1e100)]
-FullCost = Annotated[float, Field(ge=1e-100, le=1e100)]
-Share = Annotated[float, Field(ge=0, le=1)]
 Open = Annotated[float, Field(gt=0, lt=1)]
-Threshold = Number | Literal["inf"] | None
-Score = Literal["entropy", "least_confidence", "margin", "energy", "change"]
+Score = Literal["entropy", "least_confidence", "margin", "energy", "change", "activation"]
 Schema = TypeVar("Schema", bound=BaseModel)
 SHOWN = 60  # characters of a wrong value that a message repeats
-
-
-class Strict(BaseModel):
-    """Numbers are not made out of strings, nor truth values out of numbers."""
-
-    model_config = ConfigDict(strict=True, frozen=True)
 
 
 class Step(Strict):
@@ -56,24 +58,13 @@ class Folds(Strict):
     certify: Fold
 
 
-class StatedCosts(Strict):
-    """Costs of segments and heads, or what a sample pays up to each exit; `full`: the network without side exits.
+class Search(Strict):
+    """What the tune fold chose a route from."""
 
-    In MACs, or in ms where `unit` says so.
-    """
-
-    unit: Literal["ms"] | None = None
-    full: FullCost
-    segment: list[Cost] | None = None
-    head: list[Cost] | None = None
-    cumulative: list[Cost] | None = None
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        parts = self.segment is not None and self.head is not None and len(self.segment) == len(self.head)
-        if not parts and self.cumulative is None:
-            raise ValueError("costs need segment and head of equal length, or cumulative")
-        return self
+    route: RouteName
+    start: Exit | Literal["auto"]
+    cuts: Annotated[int, Field(ge=2, le=1000)]
+    placement: Share | None = None
 
 
 class Certificate(Strict):
@@ -89,19 +80,12 @@ class Certificate(Strict):
     folds: Folds
     family: str
     without_dear_exits: bool = False
+    search: Search | None = None
     costs: StatedCosts
     declared: Count
     returned: Count
     steps: Annotated[list[Step], Field(min_length=1)]
     assumptions: list[str]
-
-
-class BatchArguments(Strict):
-    """`arguments` of rule `batch`."""
-
-    batch_size: Annotated[int, Field(ge=1, le=1_000_000)]
-    reduce: Literal["max", "mean"]
-    tolerance: Number
 
 
 class Entry(Strict):
@@ -117,14 +101,26 @@ class Entry(Strict):
     certificate: Certificate | None = None
     score: None = None
     temperature: None = None
-    rule: Literal["threshold", "batch"] = "threshold"
+    rule: Literal["threshold", "batch"] | RouteName = "threshold"
     arguments: BatchArguments | None = None
+    route: RouteArguments | None = None  # `arguments` in the file, where the rule is a route
+
+    @model_validator(mode="before")
+    @classmethod
+    def _route_arguments(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        if given.get("rule") not in ROUTES:
+            return {key: value for key, value in given.items() if key != "route"}
+        return {**given, "route": given.get("arguments"), "arguments": None}
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         name = f"policy {self.name!r:.{SHOWN}}"
         if (self.rule == "batch") != (self.arguments is not None):
             raise ValueError(f"{name}: arguments belong to rule 'batch' and to no other")
+        if (self.rule in ROUTES) != (self.route is not None):
+            raise ValueError(f"{name}: rule {self.rule!r} needs arguments")
         if self.rule == "batch" and self.certificate is not None:
             raise ValueError(f"{name} has rule 'batch', for which there is no certificate")
         return self
@@ -135,66 +131,42 @@ class ChangeWeights(Strict):
     intercept: Number
 
 
-class CostsRow(Strict):
-    segment: Cost | None = None
-    head: Cost | None = None
-    cumulative: Cost | None = None
+class ActivationArguments(Strict):
+    """`score_arguments` of score `activation`."""
 
-
-class CostsFile(Strict):
-    """A table of costs; `full` may be missing where every exit has segment and head."""
-
-    unit: Literal["macs", "ms"]
-    exits: Annotated[dict[str, CostsRow], Field(min_length=1)]
-    full: FullCost | None = None
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        names = {f"exit_{number}" for number in range(1, len(self.exits) + 1)}
-        if set(self.exits) != names:
-            raise ValueError("exits must be exit_1 … exit_E")
-        rows = self.exits.values()
-        parts = all(row.segment is not None and row.head is not None for row in rows)
-        if not parts and (self.full is None or any(row.cumulative is None for row in rows)):
-            raise ValueError("every exit needs segment and head, or every exit cumulative and the table full")
-        return self
-
-    def stated(self) -> StatedCosts:
-        """Return these costs as a certificate would state them."""
-        rows = [self.exits[f"exit_{number}"] for number in range(1, len(self.exits) + 1)]
-        segment = [row.segment for row in rows if row.segment is not None]
-        head = [row.head for row in rows if row.head is not None]
-        unit: Literal["ms"] | None = "ms" if self.unit == "ms" else None
-        if len(segment) == len(head) == len(rows):
-            return StatedCosts(unit=unit, full=sum(segment) + head[-1], segment=segment, head=head)
-        assert self.full is not None, "a table has parts or full"
-        cumulative = [row.cumulative for row in rows if row.cumulative is not None]
-        return StatedCosts(unit=unit, full=self.full, cumulative=cumulative)
-
-
-class Times(CostsFile):
-    """`cost` of policies.json: the times that calibration minimised, and which row of latency.json they are."""
-
-    unit: Literal["ms"]
-    engine: str = ""
-    batch_size: Count = 0
-
-    @property
-    def row(self) -> str:
-        return f"{self.engine}, batch {self.batch_size}"
+    statistic: Literal["signed_mean", "mean_abs", "mean_max", "winning_correct"]
+    thresholds: dict[str, Nonnegative]
 
 
 class PoliciesFile(Strict):
     schema_version: Literal[1]
     score: Score
     temperature: Annotated[dict[str, Temperature], Field(min_length=1)]
-    score_arguments: dict[str, ChangeWeights] | None = None
+    score_arguments: ActivationArguments | dict[str, ChangeWeights] | None = None
     cost: Times | None = None
     policies: Annotated[list[Entry], Field(min_length=1)]
 
     @property
     def exits(self) -> list[str]:
         return list(self.temperature)
+
+    @property
+    def change(self) -> dict[str, ChangeWeights] | None:
+        """Return the weights of score `change`; None under another score."""
+        return self.score_arguments if isinstance(self.score_arguments, dict) else None
+
+    @property
+    def activation(self) -> ActivationArguments | None:
+        return self.score_arguments if isinstance(self.score_arguments, ActivationArguments) else None
+
+    @property
+    def horizon(self) -> int:
+        """Return how many rounds of the engine the routes of this file need; 0: none."""
+        return max((entry.route.horizon or 0 for entry in self.policies if entry.route is not None), default=0)
+
+    @property
+    def learned(self) -> bool:
+        return any(entry.rule == "learned" for entry in self.policies)
 
     @property
     def selected(self) -> Entry:
@@ -205,10 +177,7 @@ class PoliciesFile(Strict):
         exits = [f"exit_{number}" for number in range(1, len(self.temperature) + 1)]
         if self.exits != exits:
             raise ValueError("temperature must name exit_1 … exit_E in order")
-        if (self.score == "change") != (self.score_arguments is not None):
-            raise ValueError("score_arguments belong to the score 'change' and to no other")
-        if self.score_arguments is not None and list(self.score_arguments) != exits[:-1]:
-            raise ValueError("score_arguments must name the side exits in order")
+        self._check_score(exits)
         if self.cost is not None and len(self.cost.exits) != len(exits):
             raise ValueError(f"cost has {len(self.cost.exits)} exits, the policies have {len(exits)}")
         if sum(entry.selected for entry in self.policies) != 1:
@@ -219,9 +188,32 @@ class PoliciesFile(Strict):
             if entry.thresholds[exits[-1]] != "inf":
                 raise ValueError(f'policy {entry.name!r:.{SHOWN}}: the threshold of the last exit must be "inf"')
             side = [entry.thresholds[name] for name in exits[:-1] if entry.thresholds[name] is not None]
+            self._check_route(entry, [entry.thresholds[name] for name in exits[:-1]])
             if entry.arguments is not None and any(limit != entry.arguments.tolerance for limit in side):
                 raise ValueError(f"policy {entry.name!r:.{SHOWN}}: thresholds of rule 'batch' must be its tolerance")
         return self
+
+    def _check_score(self, exits: list[str]) -> None:
+        if (self.score == "change") != (self.change is not None):
+            raise ValueError("weights under score_arguments belong to the score 'change' and to no other")
+        if (self.score == "activation") != (self.activation is not None):
+            raise ValueError("statistic and thresholds under score_arguments belong to the score 'activation'")
+        if self.change is not None and list(self.change) != exits[:-1]:
+            raise ValueError("score_arguments must name the side exits in order")
+        if self.activation is not None:
+            if list(self.activation.thresholds) != exits:
+                raise ValueError("thresholds of score 'activation' must name the exits in order")
+            if any(value != 1 for value in self.temperature.values()):
+                raise ValueError("score 'activation' takes no temperature")
+
+    def _check_route(self, entry: Entry, side: list[Threshold]) -> None:
+        if entry.route is None:
+            return
+        problem = entry.route.problem(entry.rule, side)
+        if self.score == "change" or (entry.route.horizon is not None and self.score != "activation"):
+            problem = f"rule {entry.rule!r} cannot use the score {self.score!r}"
+        if problem:
+            raise ValueError(f"policy {entry.name!r:.{SHOWN}}: {problem}")
 
 
 def read_policies_file(path: Path) -> PoliciesFile:

@@ -8,17 +8,29 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from offramp.recheck.schema import ChangeWeights
+from offramp.recheck.schema import ActivationArguments, ChangeWeights
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 BITS = 30
+CAP = 1e12  # of M/T
 TOP = 3  # log-probabilities that the score `change` looks at
 
 
-def uncertainties(logits: Floats, name: str, change: Mapping[str, ChangeWeights] | None) -> Floats:
+def uncertainties(
+    logits: Floats,
+    name: str,
+    change: Mapping[str, ChangeWeights] | None,
+    activation: ActivationArguments | None = None,
+) -> Floats:
     """Return uncertainties (samples, exits) of scaled logits (samples, exits, classes); nobody asks the last exit's."""
     values = np.zeros(logits.shape[:2])
+    if activation is not None:  # −M/T, up to CAP; so also where T is 0
+        peak = np.abs(logits).max(axis=2)
+        for k, scale in enumerate(activation.thresholds.values()):
+            small = scale * CAP > peak[:, k]
+            values[:, k] = -np.where(small, peak[:, k] / (scale if scale > 0 else 1.0), CAP)
+        return rounded(values)
     if change is None:
         for k in range(logits.shape[1]):
             values[:, k] = SCORES[name](logits[:, k])
@@ -88,6 +100,36 @@ def change_predictors(logits: Floats, k: int) -> Floats:
         earlier = [logits[:, j].argmax(axis=1) == answer for j in range(k)]
         columns += [np.log(np.mean(np.exp(until_here), axis=0)), np.mean(earlier, axis=0), until_here[k - 1]]
     return np.stack(columns, axis=1)
+
+
+def powers(logits: Floats, horizon: int) -> Floats:
+    """Return max |z| over the classes, (samples, exits, horizon + 1), of z and of z times a tridiagonal matrix of ones,
+    again and again.
+    """
+    n_classes = logits.shape[2]
+    near = np.abs(np.subtract.outer(np.arange(n_classes), np.arange(n_classes))) <= 1
+    found, z = [np.abs(logits).max(axis=2)], logits
+    for _ in range(horizon):
+        z = z @ near.astype(np.float64)
+        found.append(np.abs(z).max(axis=2))
+    return np.stack(found, axis=2)
+
+
+def n_route_predictors(n_classes: int) -> int:
+    return min(TOP, n_classes) + 3
+
+
+def route_predictors(logits: Floats, uncertainty: Floats) -> Floats:
+    """Return what a learned route sees of every exit's logits, (samples, exits, predictors).
+
+    The largest log-probabilities, ln(1 − p₁) − ln p₁, entropy, and the uncertainty.
+    """
+    found = []
+    for k in range(logits.shape[1]):
+        ordered = -np.sort(-logits[:, k], axis=1)  # so that the order of classes changes no bit
+        columns = [*log_softmax(ordered)[:, :TOP].T, least_confidence(ordered), entropy(ordered), uncertainty[:, k]]
+        found.append(rounded(np.stack(columns, axis=1)))
+    return np.stack(found, axis=1)
 
 
 def log_softmax(logits: Floats) -> Floats:

@@ -5,11 +5,13 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from offramp.recheck.chains import Thresholds, cost_ratio, leave_at, same_thresholds
+from offramp.recheck.chains import Thresholds, same_thresholds
 from offramp.recheck.claims import Claim
+from offramp.recheck.costs_schema import StatedCosts
 from offramp.recheck.report import Finding, same
+from offramp.recheck.routes import exits_of, ratio_of
 from offramp.recheck.rows import Table
-from offramp.recheck.schema import Certificate, StatedCosts, Step, finite
+from offramp.recheck.schema import Certificate, Step, finite
 
 RATIOS = ("mac_ratio", "latency_ratio")  # of costs in MACs and in ms
 FIGURE = 1e-9  # relative, of figures that are quotients of counts
@@ -110,7 +112,7 @@ def figure_findings(
 
 def figures(thresholds: Thresholds, rows: Table, costs: StatedCosts | None, every_head: bool) -> dict[str, object]:
     """Return accuracy, loss, cost and each exit's share and accuracy; without labels or costs what needs none."""
-    taken = leave_at(rows.uncertainty, thresholds)
+    taken = exits_of(rows, thresholds)
     right = rows.correct[np.arange(len(rows)), taken]
     every_label = bool(rows.labelled.all())
     exits: dict[str, dict[str, float]] = {}
@@ -121,7 +123,7 @@ def figures(thresholds: Thresholds, rows: Table, costs: StatedCosts | None, ever
             exits[f"exit_{k + 1}"]["accuracy"] = int(right[here].sum()) / int(here.sum())
     found: dict[str, object] = {"exits": exits}
     if costs is not None:
-        found[RATIOS[costs.unit == "ms"]] = cost_ratio(taken, thresholds, costs, every_head)
+        found[RATIOS[costs.unit == "ms"]] = ratio_of(rows, thresholds, costs, every_head)
     if every_label:
         n_right, n_full = int(right.sum()), int(rows.correct[:, -1].sum())
         found |= {"accuracy": n_right / len(rows), "loss": (n_full - n_right) / len(rows)}

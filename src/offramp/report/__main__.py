@@ -10,7 +10,18 @@ from functools import partial
 from pathlib import Path
 
 from offramp.files import write_text
-from offramp.report import backbones, benchmark, calibration, cifar10, deployment, difficulty, int8, latency, sources
+from offramp.report import (
+    backbones,
+    benchmark,
+    calibration,
+    cifar10,
+    deployment,
+    difficulty,
+    int8,
+    latency,
+    predictive,
+    sources,
+)
 
 BLOCKS: dict[str, Callable[[], str]] = {
     "policies": calibration.deployable_table,
@@ -36,6 +47,12 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "cifar10_task_1": cifar10.task_1_block,
     "cifar10_task_2": cifar10.task_2_block,
     "mistakes": cifar10.mistakes_block,
+    "predictive": predictive.comparison_block,
+    "predictive_gains": predictive.gains_block,
+    "predictive_sensitivity": predictive.sensitivity_block,
+    "predictive_energy": predictive.energy_block,
+    "predictive_live": predictive.live_block,
+    "predictive_missing": predictive.missing_block,
 }
 
 

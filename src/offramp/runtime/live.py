@@ -39,13 +39,14 @@ class Answers(NamedTuple):
     """Per sample, in the order given: its label, the exit it took (from 0) and the uncertainty there, each (samples,).
 
     The uncertainty is the sample's own, also where its batch decided; NaN at the last exit unless the runtime was told
-    to report it.
+    to report it. `visited` (samples, exits) says whose heads ran; None where the thresholds say it.
     """
 
     label: NDArray[np.int64]
     exit: NDArray[np.intp]
     uncertainty: NDArray[np.float64]
     steps: list[StepTime]
+    visited: NDArray[np.bool_] | None = None
 
 
 class _Stage(NamedTuple):
@@ -80,16 +81,15 @@ class Runtime:
             step = engine.step(piece, scoring if judged else None)
             self._stages.append(_Stage(piece.end, step, thresholds[piece.end] if piece.features else None, judged))
 
-    def __call__(self, images: "Images | Tensor") -> Answers:
+    def __call__(self, images: "Images | Tensor", keys: NDArray[np.int64] | None = None) -> Answers:
         """Return the answers of uint8 images (samples, height, width, channels) or of a torch tensor of such.
 
         An empty batch has none. The engine `torch` also takes float tensors, channels second, as the network expects
-        them. Calls from several threads wait for each other. Raises ValueError for an array of another type or shape.
+        them. `keys` are for `offramp.runtime.walking`; nothing here depends on them. Calls from several threads wait
+        for each other. Raises ValueError for an array of another type or shape.
         """
-        if isinstance(images, np.ndarray) and (images.dtype != np.uint8 or images.ndim != 4):
-            raise ValueError(
-                f"images must be uint8 (samples, height, width, channels); got {images.dtype} of shape {images.shape}"
-            )
+        del keys
+        require_images(images)
         with self._one_at_a_time:
             return self._answer_one(images) if len(images) == 1 else self._answer(images)
 
@@ -130,6 +130,14 @@ class Runtime:
             steps.append(StepTime(stage.exit, samples, now - clock))
             clock = now
         return Answers(pool.label, pool.exit, pool.uncertainty, steps)
+
+
+def require_images(images: Any) -> None:
+    """Raise ValueError for an array of another type or shape than images have."""
+    if isinstance(images, np.ndarray) and (images.dtype != np.uint8 or images.ndim != 4):
+        raise ValueError(
+            f"images must be uint8 (samples, height, width, channels); got {images.dtype} of shape {images.shape}"
+        )
 
 
 class _Pool:

@@ -40,9 +40,12 @@ class OnnxEngine:
 def piece_model(network: ModelProto, piece: Piece, scoring: "Scoring | None") -> ModelProto:
     """Return the graph of a piece that ends with its answer; without a scoring, with the label alone.
 
-    A score that has no graph (`change`) gets the logits of the piece's heads and is computed outside.
+    A score that has no graph (`change`, `activation`) gets the logits of the piece's heads and is computed outside; so
+    does a piece that is not to be answered.
     """
     model = cut(network, piece)
+    if not piece.answered:
+        return model
     if scoring is None:
         return answer(model, piece, None)
     if scoring.score not in GRAPHS:

@@ -13,7 +13,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from offramp.runtime.steps import Output
+from offramp.runtime.steps import NO_LABELS, Output
 
 FEATURES = "features_"  # and the number of the exit
 LABEL = "label"
@@ -59,7 +59,7 @@ class SessionStep:
         values = slot.values
         after = None if self._features is None else values[self._features]
         if not self._heads:
-            return Output(after, values[LABEL], values.get(UNCERTAINTY))
+            return Output(after, values.get(LABEL, NO_LABELS), values.get(UNCERTAINTY))
         logits = np.stack([values[name] for name in self._heads], axis=1)
         return Output(after, logits[:, -1].argmax(axis=1), logits=logits)
 

@@ -15,13 +15,15 @@ if TYPE_CHECKING:  # filling a cache knows nothing of scores
 class Piece:
     """What one step runs: the segments after exit `start` (None: from the images) up to exit `end`, and heads.
 
-    `heads` are the exits whose logits are computed, `end` the last of them. Exits are counted from 0.
+    `heads` are the exits whose logits are computed, `end` the last of them; without any it is the trunk alone. Where
+    `end` is `start` it is the head alone. Exits are counted from 0.
     """
 
     start: int | None
     end: int
     heads: tuple[int, ...]
     features: bool  # whether a later piece goes on from `end`
+    answered: bool = True  # False: what is wanted are the logits, and nothing made of them
 
 
 def pieces(enabled: Sequence[bool], every_head: bool = False) -> list[Piece]:
@@ -47,12 +49,18 @@ def every_exit(n_exits: int) -> Piece:
 
 
 class Output(NamedTuple):
-    """What a step gives for its samples: labels (samples,) and either their uncertainty or what it is computed from."""
+    """What a step gives for its samples: labels (samples,) and either their uncertainty or what it is computed from.
+
+    A piece without heads gives features alone, and no labels, (0,).
+    """
 
     features: Any  # of all samples given; None after the last step
     label: NDArray[np.int64]
     uncertainty: NDArray[np.float64] | None = None
     logits: NDArray[np.float32] | None = None  # (samples, heads, classes), where the score is not in the graph
+
+
+NO_LABELS = np.empty(0, np.int64)
 
 
 class Step(Protocol):

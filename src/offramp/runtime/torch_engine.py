@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from offramp.networks.early_exit import EarlyExitNetwork, to_input
 from offramp.runtime.folding import fold_batch_norm
-from offramp.runtime.steps import Output, Piece, Step, every_exit
+from offramp.runtime.steps import NO_LABELS, Output, Piece, Step, every_exit
 
 if TYPE_CHECKING:
     from offramp.scoring import Scoring
@@ -56,6 +56,8 @@ class _TorchStep:
             features = segment(features)
             if position in self._heads:
                 logits.append(self._heads[position](features))
+        if not logits:
+            return Output(features, NO_LABELS)
         values: NDArray[np.float32] = torch.stack(logits, dim=1).cpu().numpy()
         return Output(features, values[:, -1].argmax(axis=1), logits=values)
 

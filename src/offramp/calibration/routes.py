@@ -1,0 +1,175 @@
+"""Methods `every_exit`, `placed`, `predictive`, …: a route that skips heads, its start and the one cut of all exits.
+
+What is fitted (placement, histogram of jumps, learned forecasts) is fitted on tune rows, anew for every cut; which cut
+and which start is decided by the other validation rows, which fitted nothing: on tune rows a forecast looks better than
+it is. Cuts lie between quantiles of the tune rows' uncertainties.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from offramp.calibration.choice import Choice
+from offramp.costs import Costs
+from offramp.errors import InputError
+from offramp.outcomes import Outcomes
+from offramp.policies import full_network, midway
+from offramp.predictive.controls import ConstantJump, RandomJump, jump_histogram
+from offramp.predictive.evidence import Look, Table
+from offramp.predictive.learned import fit_learned
+from offramp.predictive.placement import place
+from offramp.predictive.routes import EveryExit, Placed, Predictive, SingleJump
+from offramp.predictive.rules import RouteRule, score_of
+from offramp.predictive.walks import Route
+from offramp.replay import replay
+from offramp.rule import THRESHOLD, Rule
+from offramp.scoring import Scoring
+from offramp.settings import RouteSettings
+from offramp.uncertainty import Floats
+
+EQUAL = 1e-9  # relative: costs that differ by less do not differ
+Fit = Callable[[Table, float, int, Costs, RouteSettings], Route]
+
+FITS: dict[str, Fit] = {  # tune rows, cut, start
+    "every_exit": lambda _tune, _cut, start, _costs, _with: EveryExit(start=start),
+    "placed": lambda tune, cut, start, costs, s: Placed(start=start, exits=place(tune, cut, costs, s.placement).exits),
+    "predictive": lambda _tune, _cut, start, _costs, s: Predictive(start=start, horizon=s.horizon, clamp=s.clamp),
+    "single_jump": lambda _tune, _cut, start, _costs, s: SingleJump(start=start, horizon=s.horizon, clamp=s.clamp),
+    "constant_jump": lambda _tune, _cut, start, _costs, s: ConstantJump(start=start, ahead=s.jump, clamp=s.clamp),
+    "random_jump": lambda tune, cut, start, _costs, s: RandomJump(
+        start=start, weights=jump_histogram(tune, cut, start), clamp=s.clamp
+    ),
+    "learned": lambda tune, cut, start, costs, _with: fit_learned(tune, cut, costs, start),
+}
+ENGINE = ("predictive", "single_jump")
+LEARNED = ("learned",)
+FITTED = ("placed", "random_jump", "learned")  # for one cut
+
+
+@dataclass(frozen=True)
+class Point:
+    """A policy, by its rule, and what it does on some rows: right answers and mean cost, a fraction of the full one."""
+
+    rule: Rule
+    correct: int
+    cost_ratio: float
+
+
+class Routes:
+    """All starts and cuts of the routes, fitted on tune rows; what targets share is computed once."""
+
+    def __init__(self, tune: Outcomes, chosen_on: Outcomes, costs: Costs, settings: RouteSettings) -> None:
+        self.tune, self.rows, self.costs, self.settings = tune, chosen_on, costs, settings
+        self._points: dict[str, list[Point]] = {}
+
+    @cached_property
+    def cuts(self) -> list[float]:
+        return cut_grid(self.tune.uncertainty[:, :-1], self.settings.cuts)
+
+    @property
+    def starts(self) -> list[int]:
+        """Return the side exits that a route may start at. Raises InputError for one that the network does not have."""
+        n_side, start = self.tune.n_exits - 1, self.settings.start
+        if start is None:
+            return list(range(n_side))
+        if start >= n_side > 0:
+            raise InputError(
+                f"calibrate.predictive.start must be auto or a side exit from 1 to {n_side}; got {start + 1}"
+            )
+        return [start] if n_side else []
+
+    def points(self, name: str) -> list[Point]:
+        """Return every start and cut of a route on the rows that choose, and the full network."""
+        if name not in self._points:
+            starts = self.starts[:1] if name == "placed" else self.starts
+            rules = (self.rule(name, cut, start) for start in starts for cut in self.cuts)
+            n_exits = self.rows.n_exits
+            full = replay(self.rows, full_network(n_exits), self.costs)
+            self._points[name] = [Point(THRESHOLD, int(full.correct.sum()), full.cost_ratio)]
+            self._points[name] += [self._measured(rule) for rule in rules]
+        return self._points[name]
+
+    def rule(self, name: str, cut: float, start: int, fitted_at: float | None = None) -> RouteRule:
+        """Return a route that leaves at `cut`, fitted on tune rows for that cut or for `fitted_at`."""
+        fit_cut = cut if fitted_at is None else fitted_at
+        return RouteRule(FITS[name](self.tune.table, fit_cut, start, self.costs, self.settings), cut)
+
+    def _measured(self, rule: RouteRule) -> Point:
+        result = replay(self.rows, ruled(rule, self.rows.n_exits), self.costs)
+        return Point(rule, int(result.correct.sum()), result.cost_ratio)
+
+
+def choose(routes: Routes, name: str, target: float) -> Choice:
+    """Return the cheapest start and cut whose accuracy on the rows that choose is at least `target`.
+
+    The full network is a candidate. Infeasible where none reaches the target; the policy is then the most accurate one,
+    the cheapest of those; and where a fold is empty.
+    """
+    n, n_exits = len(routes.rows), routes.rows.n_exits
+    if n == 0 or len(routes.tune) == 0:
+        which = "tune fold" if n else "part of validation outside the tune fold"
+        reason = f"the {which} is empty; change calibrate.tune_fraction or take more validation rows"
+        return Choice(full_network(n_exits), feasible=False, reason=reason)
+    points = routes.points(name)
+    reaching = [point for point in points if point.correct / n >= target]
+    if reaching:
+        return ruled(cheapest(reaching).rule, n_exits)
+    most = max(point.correct for point in points)
+    best = cheapest([point for point in points if point.correct == most])
+    reason = (
+        f"no cut of {name} reaches an accuracy of {target:g} on validation; the most accurate reaches {most / n:.4f}"
+    )
+    found = ruled(best.rule, n_exits)
+    return Choice(found.thresholds, feasible=False, reason=reason, nearest=most / n, rule=best.rule)
+
+
+def cheapest(points: Sequence[Point]) -> Point:
+    """Return the cheapest, of equally cheap ones the most accurate, of equals the first."""
+    lowest = min(point.cost_ratio for point in points)
+    return max((point for point in points if point.cost_ratio * (1 - EQUAL) <= lowest), key=lambda point: point.correct)
+
+
+def ruled(rule: Rule, n_exits: int) -> Choice:
+    """Return a route as a choice; rule `threshold` stands for the full network."""
+    thresholds = rule.thresholds(n_exits) if isinstance(rule, RouteRule) else full_network(n_exits)
+    return Choice(thresholds, rule=rule)
+
+
+def cut_grid(uncertainty: Floats, number: int) -> list[float]:
+    """Return at most `number` cuts, ascending: thresholds after quantiles of all uncertainties (samples, side exits).
+
+    Midway to the next uncertainty, because live logits differ from cached ones in the last bits. The last one lets
+    everyone go.
+    """
+    values = np.unique(uncertainty)
+    if len(values) == 0:
+        return []
+    ordered = np.sort(uncertainty, axis=None)
+    picked = ordered[np.round(np.linspace(0, len(ordered) - 1, number)).astype(int)]
+    places = np.unique(np.searchsorted(values, picked))
+    above = np.append(values, values[-1] + 1.0)
+    return [midway(float(values[place]), float(above[place + 1])) for place in places]
+
+
+def route_look(methods: Sequence[str], scoring: Scoring, settings: RouteSettings) -> Look | None:
+    """Return what the routes of these methods have to see of logits; None where a score is enough.
+
+    Raises InputError for a method that cannot use the score.
+    """
+    wanted = [method.removeprefix("certified_") for method in methods]
+    routes = [name for name in wanted if name in FITS]
+    if not routes:
+        return None
+    if scoring.change is not None:
+        raise InputError(f"method {routes[0]} skips heads, and uncertainty.score 'change' needs all of them")
+    engine = [name for name in routes if name in ENGINE]
+    if engine and scoring.activation is None:
+        raise InputError(
+            f"method {engine[0]} forecasts activations: uncertainty.score must be activation; it is {scoring.score}"
+        )
+    learned = any(name in LEARNED for name in routes)
+    if not engine and not learned:
+        return None
+    return Look(score_of(scoring), settings.horizon if engine else 0, learned)

@@ -1,0 +1,83 @@
+"""Section `predictive`: routes that skip heads, compared at equal accuracy, and the device of the energy model."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from offramp.params.calibration import STATISTICS, Losses, Open, Statistic
+from offramp.params.reading import PositiveInt, Section, list_of, must_be, no_repeats, one_of
+
+Above = Annotated[float, Field(gt=0, allow_inf_nan=False), must_be("a number above 0")]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False), must_be("a number, at least 0")]
+Counts = Annotated[
+    list[PositiveInt],
+    Field(min_length=1),
+    AfterValidator(no_repeats),
+    must_be("a non-empty list of whole numbers, at least 1, without repeats"),
+]
+
+
+class Level(Section):
+    """One level of a device: a frequency in MHz and the voltage in V that it needs."""
+
+    mhz: Above
+    volts: Above
+
+
+class Energy(Section):
+    """`predictive.energy`: the device of the energy model; the defaults are an example, its voltages assumed."""
+
+    work: Annotated[Literal["costs", "latency"], one_of("costs", "latency")] = "costs"
+    macs_per_cycle: Above = 32.0
+    levels: Annotated[list[Level], Field(min_length=1)] = [
+        Level(mhz=216.75, volts=0.65),
+        Level(mhz=522.75, volts=0.75),
+        Level(mhz=854.25, volts=0.90),
+        Level(mhz=1300.5, volts=1.10),
+    ]
+    capacitance_nf: NotNegative = 6.0
+    static_w: NotNegative = 2.0
+    idle_w: NotNegative = 0.5
+    switch_ms: NotNegative = 0.02
+    switch_mj: NotNegative = 0.02
+    reserve: Annotated[float, Field(ge=0, le=1), must_be("a number in [0, 1]")] = 0.0
+
+    @model_validator(mode="after")
+    def _levels_ascend(self) -> Self:
+        for low, high in zip(self.levels, self.levels[1:], strict=False):
+            if high.mhz <= low.mhz or high.volts < low.volts:
+                raise ValueError(
+                    "predictive.energy.levels must ascend in mhz, and volts must not fall; got "
+                    f"{low.mhz:g} MHz at {low.volts:g} V before {high.mhz:g} MHz at {high.volts:g} V"
+                )
+        return self
+
+
+class Predictive(Section):
+    """`predictive`: scores, what is tried for every route, the losses at which routes are compared."""
+
+    statistics: Annotated[list[Statistic], Field(min_length=1), AfterValidator(no_repeats), list_of(*STATISTICS)] = [
+        "signed_mean",
+        "mean_max",
+    ]
+    max_loss: Losses = [0.005, 0.02]
+    horizon: Annotated[int, Field(ge=1, le=32), must_be("a whole number from 1 to 32")] = 8
+    clamp: Annotated[bool, must_be("true or false")] = True
+    starts: Counts = [1, 2, 4, 7, 10, 13]
+    jumps: Counts = [1, 2, 3, 4, 5, 6, 7, 8]
+    theta: Open = 0.5
+    cuts: Annotated[int, Field(ge=2, le=1000), must_be("a whole number from 2 to 1000")] = 50
+    permutations: PositiveInt = 20
+    permuted: PositiveInt = 500
+    energy: Energy = Energy()
+
+    @model_validator(mode="after")
+    def _targets_have_names(self) -> Self:
+        """Refuse two losses that print alike: results are filed under them."""
+        names = [f"{loss:g}" for loss in self.max_loss]
+        if len(set(names)) < len(names):
+            raise ValueError(
+                "predictive.max_loss must be numbers that differ in their first six digits, under which results are "
+                f"filed; got {self.max_loss!r}"
+            )
+        return self

@@ -1,0 +1,168 @@
+"""All routes of one score at one accuracy: which were chosen, their costs, forecasts and modelled energy."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from offramp.costs import Costs
+from offramp.intervals import wilson
+from offramp.predictive.accounting import parts, step_costs
+from offramp.predictive.comparison import REFERENCE, Compared, compare, cut_grid, paired_differences, sweep_all
+from offramp.predictive.energy import Device, Energy, Work, walk_energy
+from offramp.predictive.families import ENGINE, Options, families, forecasts
+from offramp.predictive.forecast_metrics import forecast_quality
+from offramp.predictive.material import Scored
+from offramp.predictive.walks import Route, Walk
+from offramp.uncertainty import Floats
+
+Row = dict[str, Any]
+FORECAST = ("scored", "censored_exact", "exact", "mean_absolute_error", "overshoot", "overshoot_layers", "undershoot")
+ENERGETIC = (REFERENCE, ENGINE, "learned", "oracle_exit")
+
+
+@dataclass(frozen=True)
+class Contest:
+    """The routes of a score, compared at one loss against the full network."""
+
+    scored: Scored
+    costs: Costs
+    max_loss: float
+    options: Options
+    compared: dict[str, Compared]
+
+    def walk(self, name: str) -> Walk:
+        """Return the walk of a chosen route on test rows."""
+        chosen = self.compared[name]
+        return chosen.route.walk(self.scored.test, chosen.cut)
+
+    def rows(self) -> Iterator[Row]:
+        """Yield one row per route."""
+        for name in self.compared:
+            yield {"score": self.scored.name, "max_loss": self.max_loss, "policy": name, **self._row(name)}
+
+    def forecast_rows(self) -> Iterator[Row]:
+        """Yield the quality of all forecasts at every start, at the cut that the engine, else every_exit, was given.
+
+        `chosen` marks the start that it was given.
+        """
+        leader = self.compared[ENGINE if ENGINE in self.compared else REFERENCE]
+        cut = leader.cut
+        test = self.scored.test
+        for start in self.options.starts_in(test.n_exits):
+            if start < test.last - 1:
+                made = forecasts(self.scored.tune, self.scored.runs_engine, self.costs, self.options, cut, start)
+                for name, route in made.items():
+                    about: Row = {"score": self.scored.name, "max_loss": self.max_loss, "policy": name}
+                    about |= {"start": start + 1, "chosen": start == leader.route.start, "cut": cut}
+                    yield {**about, **self._quality(route, cut)}
+
+    def exit_rows(self, exits: Sequence[str], thresholds: Sequence[float] | None) -> Iterator[Row]:
+        """Yield, per exit: T, who fires there at the cut of every_exit, where some routes look and samples leave."""
+        reference = self.compared[REFERENCE]
+        test = self.scored.test
+        fires = test.fires(reference.cut).mean(axis=0)
+        walks = {name: self.walk(name) for name in (REFERENCE, ENGINE, "learned") if name in self.compared}
+        for k, name in enumerate(exits):
+            row: Row = {"score": self.scored.name, "max_loss": self.max_loss, "exit": name}
+            row |= {} if thresholds is None else {"threshold": thresholds[k]}
+            row |= {"cut": reference.cut, "fires": float(fires[k])} if k < test.last else {}
+            for policy, walk in walks.items():
+                row[f"{policy}_looks"] = float(walk.visited[:, k].mean())
+                row[f"{policy}_leaves"] = float((walk.taken == k).mean())
+            yield row
+
+    def energy_rows(self, work: Work, device: Device, reserve: float) -> Iterator[Row]:
+        """Yield the modelled energy of some routes on test rows, beside that of the full network.
+
+        `ideal` is the frequency rule on a device without static power and with free changes of level: all that it can
+        gain, from the voltages alone.
+        """
+        ideal = replace(device, static_w=0.0, idle_w=0.0, switch_ms=0.0, switch_mj=0.0)
+        for name in ENERGETIC:
+            if name in self.compared:
+                walk = self.walk(name)
+                row: Row = {"score": self.scored.name, "max_loss": self.max_loss, "policy": name}
+                row |= _energy(walk_energy(walk, work, device, reserve))
+                best = walk_energy(walk, work, ideal, reserve)
+                row["ideal_scaled_ratio"] = float(best.scaled.mean()) / best.full
+                row["ideal_race_ratio"] = float(best.race.mean()) / best.full
+                yield row
+
+    def _row(self, name: str) -> Row:
+        chosen, test = self.compared[name], self.scored.test
+        n, right = len(test), int(chosen.measured.correct.sum())
+        low, high = wilson(right, n)
+        walk = self.walk(name)
+        row: Row = {"feasible": chosen.feasible, "start": min(chosen.route.start, test.last) + 1, "cut": chosen.cut}
+        row |= {"beta": -chosen.cut} if self.scored.runs_engine else {}
+        row |= {"validation_accuracy": chosen.validation_accuracy}
+        row |= {"accuracy": chosen.accuracy, "accuracy_low": low, "accuracy_high": high}
+        row |= {"loss": float(test.correct[:, -1].mean()) - chosen.accuracy}
+        row |= {"mmacs": chosen.cost / 1e6, "mac_ratio": chosen.cost_ratio, "heads": chosen.heads}
+        row |= self._spent(chosen.route, walk)
+        row |= _spread("mac_difference", chosen.cost_difference)
+        row |= _spread("accuracy_difference", chosen.accuracy_difference)
+        if ENGINE in self.compared and name not in (ENGINE, REFERENCE):
+            cost, accuracy = paired_differences(chosen.measured, self.compared[ENGINE].measured, self.costs.full)
+            row |= _spread("mac_against_engine", cost) | _spread("accuracy_against_engine", accuracy)
+        return row
+
+    def _spent(self, route: Route, walk: Walk) -> Row:
+        """Return what heads and forecasts cost, as fractions of the full network, and forecasts per sample."""
+        steps = step_costs(route, self.costs, self.scored.test.n_classes)
+        head = parts(self.costs)[1]
+        forecast = 0.0 if steps is None else float(((walk.jump > 0) @ steps).mean())
+        heads = float((walk.visited @ head).mean())
+        made = float(walk.forecasts.mean())
+        return {
+            "heads_ratio": heads / self.costs.full,
+            "forecasts": made,
+            "forecasts_ratio": forecast / self.costs.full,
+        }
+
+    def _quality(self, route: Route, cut: float) -> Row:
+        found = forecast_quality(self.scored.test, route, cut, self.options.horizon)
+        return {name: getattr(found, name) for name in (*FORECAST, "first_hit")}
+
+
+def contests(scored: Scored, costs: Costs, losses: Sequence[float], cuts: int, options: Options) -> list[Contest]:
+    """Return the contests of one score, one per loss; routes are swept once."""
+    named = families(scored.tune, scored.runs_engine, costs, options)
+    grid = grid_of(scored, cuts)
+    swept = sweep_all(named, scored.validation, grid, costs)
+    full = float(scored.validation.correct[:, -1].mean())
+    found = []
+    for loss in losses:
+        rows = compare(named, scored.validation, scored.test, grid, costs, full - loss, swept=swept)
+        found.append(Contest(scored, costs, loss, options, {row.name: row for row in rows}))
+    return found
+
+
+def grid_of(scored: Scored, cuts: int) -> Floats:
+    """Return the cuts that are tried; those of `activation` are −β, below 0."""
+    grid = cut_grid(scored.tune, cuts)
+    below = grid[grid < 0] if scored.runs_engine else grid
+    return below if len(below) else np.array([-1.0])
+
+
+def _energy(found: Energy) -> Row:
+    scaled, race = float(found.scaled.mean()), float(found.race.mean())
+    return {
+        "scaled_mj": scaled,
+        "race_mj": race,
+        "full_mj": found.full,
+        "scaled_ratio": scaled / found.full,
+        "race_ratio": race / found.full,
+        "scaled_ms": float(found.scaled_ms.mean()),
+        "race_ms": float(found.race_ms.mean()),
+        "deadline_ms": found.deadline_ms,
+        "late": float(found.late.mean()),
+        "changes": float(found.transitions.mean()),
+    }
+
+
+def _spread(name: str, values: tuple[float, float, float]) -> Row:
+    mean, low, high = values
+    return {name: mean, f"{name}_low": min(low, mean), f"{name}_high": max(high, mean)}  # where only rounding differs
