@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from offramp.calibration import calibrate_cache
+from offramp.calibration.routes import untimed
 from offramp.costs import read_costs
 from offramp.params.calibration import Calibration
 from offramp.policies import describe, write_policies
@@ -16,6 +17,8 @@ def main() -> None:
     policies = calibrate_cache(Path("data/logits/val.parquet"), costs, parameters.settings())
     write_policies(Path("metrics/policies.json"), policies)
     print(describe(policies))
+    if note := untimed(chosen.methods, costs):
+        print(note)
 
 
 if __name__ == "__main__":

@@ -116,6 +116,9 @@ def clone(tmp_path_factory):
     edit(folder, "models.branchynet_slim.channels", [2, 4, 4])
     edit(folder, "models.branchynet.channels", [4, 8, 8])
     edit(folder, "latency", {"batch_sizes": [1, 2], "repeats": 2})
+    edit(folder, "depth", {"neighbours": 5, "support": 100, "samples": 50})
+    for key, value in {"cuts": 10, "permutations": 2, "max_loss": [0.02], "statistics": ["mean_max"]}.items():
+        edit(folder, f"predictive.{key}", value)
     edit(
         folder,
         "benchmark",

@@ -18,15 +18,22 @@ from offramp.figures.predictive import draw_predictive
 from offramp.params.predictive import Predictive
 from offramp.params.project import read_project
 from offramp.params.reading import validate
+from offramp.predictive.comparison import cut_grid, measure
+from offramp.predictive.curves import envelope
 from offramp.predictive.material import Fold
+from offramp.predictive.placement import distinct, place, spread
 from offramp.predictive.results import COLUMNS, NOTHING, compare_all, write_comparison
+from offramp.predictive.routes import EveryExit, Placed
+from offramp.predictive.sensitivity import permutation_sensitivity
 from offramp.predictive.setting_up import material_of, plan_of
 from offramp.report.predictive import comparison_table, energy_table, gains_text, sensitivity_table
 
 ROOT = Path(__file__).resolve().parents[1]
 EXITS = 7
 COSTS = ([1000] * EXITS, [150] * EXITS)
-SMALL = Predictive(starts=[1, 3, 99], jumps=[1, 2, 50], cuts=12, permutations=3, permuted=60, max_loss=[0.02, 0.1])
+SMALL = Predictive(
+    starts=[1, 3, 99], jumps=[1, 2, 50], cuts=12, permutations=3, permuted=60, max_loss=[0.02, 0.1], theta=0.9
+)
 FOLD = Fold(0.3, 17)
 SCORES = ("activation_signed_mean", "activation_mean_max", "entropy")
 SAME = ("start", "cut", "accuracy", "mac_ratio", "heads")
@@ -98,8 +105,56 @@ def test_what_a_route_pays_is_trunk_heads_and_forecasts(found):
             trunk = (walk.taken + 1).mean() * 1000 / 7150
             assert row["heads_ratio"] == pytest.approx(row["heads"] * 150 / 7150)
             assert row["mac_ratio"] == pytest.approx(trunk + row["heads_ratio"] + row["forecasts_ratio"])
+            if row["policy"].startswith(("constant_jump", "random_jump", "every_exit", "placed", "oracle")):
+                assert row["forecasts"] == 0
             if row["policy"] == "predictive":  # 8 rounds of 2 additions for 4 classes
                 assert row["forecasts_ratio"] == pytest.approx(row["forecasts"] * 64 / 7150)
+
+
+def test_placements_are_paired_with_every_cut_and_the_pair_is_chosen_on_validation(found):
+    """Refitted at each cut, a strict cut would leave no exit; the cheapest pair of any placement and cut is wanted."""
+    _, comparison = found
+    for contest in comparison.contests:
+        tune, validation, costs = contest.scored.tune, contest.scored.validation, comparison.costs
+        cuts = [cut for cut in cut_grid(tune, SMALL.cuts) if cut < 0 or not contest.scored.runs_engine]
+        placed = {place(tune, cut, costs, SMALL.theta).exits for cut in cuts}
+        assert len(placed) > 2
+        tried = [measure(validation, Placed(exits=exits), cut, costs) for exits in placed for cut in cuts]
+        target = validation.correct[:, -1].mean() - contest.max_loss
+        lowest = min(each.cost.mean() for each in tried if each.accuracy >= target)
+        chosen = contest.compared["placed"]
+        assert chosen.feasible
+        assert measure(validation, chosen.route, chosen.cut, costs).cost.mean() == pytest.approx(lowest)
+
+
+def test_curves_are_what_no_other_start_and_cut_beats_on_validation(found):
+    folder, comparison = found
+    rows = rows_of(folder, "curves")
+    assert {(row["score"], row["policy"]) for row in rows} == {
+        (row["score"], row["policy"]) for row in rows_of(folder, "comparison")
+    }
+    for contest in comparison.contests[::2]:
+        part = [row for row in rows if (row["score"], row["policy"]) == (contest.scored.name, "every_exit")]
+        validation, costs = contest.scored.validation, comparison.costs
+        cuts = [cut for cut in cut_grid(contest.scored.tune, 12) if cut < 0 or not contest.scored.runs_engine]
+        found_there = {}
+        for start in (0, 2):
+            for cut in cuts:
+                each = measure(validation, EveryExit(start=start), cut, costs)
+                found_there[start + 1, f"{cut:.6g}"] = each.accuracy, each.cost.mean()
+        for row in part:
+            accuracy, cost = found_there[int(row["start"]), f"{float(row['cut']):.6g}"]
+            assert float(row["validation_accuracy"]) == pytest.approx(accuracy, abs=1e-6)
+            assert not any(a >= accuracy and c < cost for a, c in found_there.values())
+            on_test = measure(contest.scored.test, EveryExit(start=int(row["start"]) - 1), float(row["cut"]), costs)
+            assert float(row["mac_ratio"]) == pytest.approx(on_test.cost.mean() / 7150, abs=5e-3)
+
+
+def test_an_envelope_of_many_points_keeps_its_ends():
+    cost = np.array([5.0, 1, 2, 3, 4, 2])
+    assert envelope(cost, np.array([0.9, 0.5, 0.6, 0.6, 0.8, 0.7])) == [1, 5, 4, 0]
+    kept = envelope(np.arange(100.0), np.arange(100.0), 7)
+    assert (kept[0], kept[-1], len(kept)) == (0, 99, 7)
 
 
 def test_the_json_has_neither_null_nor_list_and_says_what_the_tables_say(found):
@@ -143,13 +198,30 @@ def test_energy_is_that_of_the_walks_by_hand(found):
 def test_figures_and_readme_blocks_are_made_of_the_files(found):
     folder, comparison = found
     draw_predictive(folder / "plots")
-    assert {path.name for path in (folder / "plots").glob("*.png")} == {"comparison.png", "layers.png", "energy.png"}
+    assert {path.stem for path in (folder / "plots").glob("*.png")} == {"comparison", "layers", "energy", "curves"}
     content = comparison.summary()
     assert "| engine, one jump |" in comparison_table(content)
     assert content["comparison"]["entropy"]["0.02"]["learned"]["mac_ratio"] > 0
     for make in (sensitivity_table, energy_table):
         assert "| entropy | learned forecast |" in make(content)
     assert "| entropy | 0.1 | learned forecast |" in gains_text(content)
+
+
+def test_where_all_fire_no_share_of_forecasts_is_told(found):
+    _, comparison = found
+    scored, some = comparison.contests[0].scored, comparison.material.logits.some
+    changed = permutation_sensitivity(scored.look, EveryExit(), 1.0, some, 2)  # no activation is so small
+    assert (changed.fires, changed.jumps, changed.taken) == (0, None, 0)
+    row = {"fires": 0.5, "taken": 0.25}
+    text = sensitivity_table({"sensitivity": {"entropy": {"learned": {"mean_logit": row}}}})
+    assert "| mean of the logits | 50.0% |  | 25.0% |" in text
+
+
+def test_placements_are_named_by_their_first_cut_and_thinned_evenly():
+    assert distinct([3.0, 1.0, 2.0], lambda cut: (0,) if cut < 2.5 else (0, 4)) == [1.0, 3.0]
+    assert spread([float(number) for number in range(100)]) == [9.0 * number for number in range(12)]
+    assert spread([2.0, 5.0]) == [2.0, 5.0]
+    assert spread([]) == []
 
 
 def test_a_network_of_one_exit_has_nothing_to_compare(tmp_path, monkeypatch, capsys):

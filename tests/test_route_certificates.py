@@ -3,6 +3,7 @@
 import copy
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -130,6 +131,23 @@ def test_at_the_boundary_a_route_is_certified_no_oftener_than_delta(case, polici
         certified += found.rejected >= 1
     assert 0 < wrong <= draws * delta + 3 * math.sqrt(draws * delta * (1 - delta))
     assert certified > wrong
+
+
+@pytest.mark.parametrize("max_loss", [0.01, 0.1])  # 0.1: the cut that is best for every_exit keeps no placed exit
+def test_a_certified_placement_is_the_cheapest_of_all_on_the_tune_fold(case, policies, max_loss):
+    tune = everything(policies.scoring, case / "val.parquet").take(np.arange(200))
+    routes = Routes(tune, tune, COSTS, replace(WITH, placement=0.8))
+    chain = declare(routes, "placed", max_loss)
+
+    def paid(rule):
+        return replay(tune, Policy("any", 0.5, rule.thresholds(EXITS), rule=rule), COSTS).cost_ratio
+
+    placed = {routes.rule("placed", cut, 0).route for cut in routes.cuts}
+    every = [RouteRule(route, cut) for route in placed for cut in routes.cuts]
+    within = [paid(rule) for rule in every if _loss(tune, rule) <= max_loss]
+    found = [paid(rule) for rule in chain if _loss(tune, rule) <= max_loss]
+    assert min(within) < 1
+    assert min(found) == pytest.approx(min(within), abs=0.01)  # the chain leaves out steps that gain less
 
 
 def _population(logits, label, scoring):

@@ -6,23 +6,29 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from offramp.calibration import calibrate_cache
-from offramp.calibration.routes import cut_grid
+from offramp.calibration.routes import cut_grid, untimed
+from offramp.costs import from_parts
 from offramp.errors import InputError
 from offramp.evaluation import measure, read_test
 from offramp.folds import deal, in_tune
-from offramp.policies import Policy, describe, leaves, read_policies, write_policies
+from offramp.params.calibration import Predictive as CalibratedRoutes
+from offramp.params.predictive import Predictive as ComparedRoutes
+from offramp.policies import Policy, beta, describe, leaves, read_policies, write_policies
 from offramp.predictive.activation import STATISTICS, Activation, activation_thresholds
 from offramp.predictive.controls import ConstantJump, HandRule, RandomJump, RatioOnly
 from offramp.predictive.learned import fit_learned
+from offramp.predictive.placement import place
 from offramp.predictive.routes import EveryExit, Placed, Predictive, SingleJump
 from offramp.predictive.rules import RouteRule
 from offramp.recheck import recheck
+from offramp.recheck.rule_schema import RouteArguments
 from offramp.replay import replay
 from offramp.rules import rule_from_json, rule_to_json
 from offramp.scoring import Scoring, rounded
-from offramp.settings import RouteSettings, Settings
+from offramp.settings import LARGEST_HORIZON, RouteSettings, Settings
 from route_policies_case import (
     CLASSES,
     COSTS,
@@ -145,6 +151,24 @@ def test_a_score_or_a_file_that_a_route_cannot_use_is_refused(case):
         calibrate_cache(case / "val.parquet", sums, SETTINGS)
 
 
+def test_forecasts_that_cost_no_time_are_told():
+    times = from_parts("ms", [1.0] * EXITS, [0.5] * EXITS)
+    methods = ["shared", "placed", "certified_predictive", "learned"]
+    assert "those of certified_predictive, learned are charged 0 ms" in untimed(methods, times)
+    assert untimed(methods, COSTS) is None
+    assert untimed(["shared", "every_exit"], times) is None
+
+
+def test_the_horizon_has_one_bound():
+    for section in (CalibratedRoutes, ComparedRoutes):
+        assert section(horizon=LARGEST_HORIZON).horizon == LARGEST_HORIZON
+        with pytest.raises(ValidationError):
+            section(horizon=LARGEST_HORIZON + 1)
+    assert RouteArguments(cut=-1.0, horizon=LARGEST_HORIZON).horizon == LARGEST_HORIZON
+    with pytest.raises(ValidationError):
+        RouteArguments(cut=-1.0, horizon=LARGEST_HORIZON + 1)
+
+
 def test_replay_is_a_literal_loop_over_single_samples(case, policies):
     outcomes = everything(policies.scoring, case / "test.parquet").take(np.arange(250))
     tune = everything(policies.scoring, case / "val.parquet").table
@@ -202,6 +226,14 @@ def test_a_calibrated_route_is_the_cheapest_that_reaches_its_target(case, polici
         chosen = next(policy for policy in policies.policies if policy.method == method)
         assert replay(rest, chosen, COSTS).mean_cost == pytest.approx(lowest)
         assert chosen.validation["mac_ratio"] == pytest.approx(lowest / COSTS.full)
+    cuts = cut_grid(tune.uncertainty[:, :-1], 25)
+    placed = {place(tune.table, cut, COSTS, 0.9).exits for cut in cuts}
+    pairs = [RouteRule(Placed(exits=exits), cut) for exits in placed for cut in cuts]
+    results = [replay(rest, Policy("any", 0.5, rule.thresholds(EXITS), rule=rule), COSTS) for rule in pairs]
+    chosen = next(policy for policy in policies.policies if policy.method == "placed")
+    lowest = min(result.mean_cost for result in results if result.accuracy >= 0.8)
+    assert lowest < full
+    assert replay(rest, chosen, COSTS).mean_cost == pytest.approx(lowest)
     settings = replace(SETTINGS, wanted=[("predictive", 1.0)], selected=("predictive", 1.0))
     beyond = calibrate_cache(case / "val.parquet", COSTS, settings).selected
     assert not beyond.feasible
@@ -234,3 +266,10 @@ def test_an_activation_that_is_wrong_is_refused():
         Activation((1.0, -1.0))
     with pytest.raises(ValueError, match="belong to the scores"):
         Scoring.from_json("activation", {"exit_1": 1.0}, None)
+
+
+def test_a_cut_that_lets_everyone_go_is_a_beta_of_0(policies):
+    for cut, expected in ((-0.7, 0.7), (0.4, 0.0)):
+        rule = RouteRule(EveryExit(), cut)
+        policy = Policy("any", 0.5, rule.thresholds(EXITS), rule=rule)
+        assert beta(policy, policies.scoring) == expected

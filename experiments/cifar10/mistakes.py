@@ -86,7 +86,7 @@ def _gap_row(n: int, loss: float, gaps: NDArray[np.float64], missed: NDArray[np.
         "loss_asked_for": loss,
         "repeats": len(gaps),
         "true_minus_claimed_loss": float(gaps.mean()),
-        "standard_error": float(gaps.std(ddof=1) / math.sqrt(len(gaps))),
+        "standard_error_over_tunings": float(gaps.std(ddof=1) / math.sqrt(len(gaps))),
         "loses_more_than_asked_for": float(missed.mean()),
     }
 

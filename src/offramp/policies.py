@@ -201,10 +201,13 @@ def _figures(policy: Policy, costs: Costs | None) -> str:
 def beta(policy: Decision, scoring: Scoring) -> float | None:
     """Return the β of a policy: under score `activation`, minus the finite threshold that all enabled side exits share.
 
-    None under other scores, where thresholds differ, and where none is finite.
+    None under other scores, where thresholds differ, and where none is finite. A threshold above 0 lets everyone go, as
+    β = 0 does.
     """
     cuts = {threshold for threshold in policy.thresholds[:-1] if threshold is not None}
-    return -min(cuts) if scoring.activation is not None and len(cuts) == 1 and math.isfinite(min(cuts)) else None
+    if scoring.activation is None or len(cuts) != 1 or not math.isfinite(min(cuts)):
+        return None
+    return max(0.0, -min(cuts))
 
 
 def _betas(policy: Policy, scoring: Scoring) -> str:

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+LARGEST_HORIZON = 64  # rounds of the engine, in params.yaml and in policies.json
+
 
 @dataclass(frozen=True)
 class RouteSettings:

@@ -32,16 +32,11 @@ def certified_route(name: str, problem: Problem, max_loss: float) -> Choice:
 def declare(routes: Routes, name: str, max_loss: float) -> list[RouteRule]:
     """Return the chain: cuts of one route, each at least STEP cheaper on the tune fold than the one before.
 
-    Of all starts it has the one whose cheapest cut within `max_loss` on the tune fold is the cheapest.
+    Of all starts, or placements, it has the one whose cheapest cut within `max_loss` on the tune fold is the cheapest.
     """
     if len(routes.tune) == 0 or routes.tune.n_exits == 1:
         return []
-    fitted_at = None
-    if name in FITTED:
-        every = [list(_along(routes, "every_exit", start, None)) for start in routes.starts]
-        fitted_at = best(every, max_loss)[2].cut
-    starts = routes.starts[:1] if name == "placed" else routes.starts
-    families = [list(_along(routes, name, start, fitted_at)) for start in starts]
+    families = [list(_along(routes, name, *fit)) for fit in _fits(routes, name, max_loss)]
     chosen = best(families, max_loss)
     chain: list[RouteRule] = []
     cheapest = 1.0
@@ -50,6 +45,21 @@ def declare(routes: Routes, name: str, max_loss: float) -> list[RouteRule]:
             chain.append(rule)
             cheapest = ratio
     return chain
+
+
+def _fits(routes: Routes, name: str, max_loss: float) -> list[tuple[int, float | None]]:
+    """Return the starts to choose from and the cut that each is fitted for; None: it is not fitted.
+
+    A learned forecast is fitted for the cut that is best for `every_exit`. That cut may leave a placement without any
+    exit, so every placement that some cut gives is tried, named by the first such cut.
+    """
+    if name == "placed":
+        return [(routes.starts[0], cut) for cut in routes.placed_at]
+    if name not in FITTED:
+        return [(start, None) for start in routes.starts]
+    every = [list(_along(routes, "every_exit", start, None)) for start in routes.starts]
+    fitted_at = best(every, max_loss)[2].cut
+    return [(start, fitted_at) for start in routes.starts]
 
 
 def best(families: Sequence[Sequence[Tried]], max_loss: float) -> Tried:

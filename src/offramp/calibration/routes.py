@@ -2,10 +2,11 @@
 
 What is fitted (placement, histogram of jumps, learned forecasts) is fitted on tune rows, anew for every cut; which cut
 and which start is decided by the other validation rows, which fitted nothing: on tune rows a forecast looks better than
-it is. Cuts lie between quantiles of the tune rows' uncertainties.
+it is. Cuts lie between quantiles of the tune rows' uncertainties. A strict cut alone would leave no placed exit, so
+each placement that some cut gives is paired with every cut.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -19,7 +20,7 @@ from offramp.policies import full_network, midway
 from offramp.predictive.controls import ConstantJump, RandomJump, jump_histogram
 from offramp.predictive.evidence import Look, Table
 from offramp.predictive.learned import fit_learned
-from offramp.predictive.placement import place
+from offramp.predictive.placement import distinct, place, spread
 from offramp.predictive.routes import EveryExit, Placed, Predictive, SingleJump
 from offramp.predictive.rules import RouteRule, score_of
 from offramp.predictive.walks import Route
@@ -45,6 +46,7 @@ FITS: dict[str, Fit] = {  # tune rows, cut, start
 }
 ENGINE = ("predictive", "single_jump")
 LEARNED = ("learned",)
+FORECASTING = (*ENGINE, *LEARNED)
 FITTED = ("placed", "random_jump", "learned")  # for one cut
 
 
@@ -83,13 +85,27 @@ class Routes:
     def points(self, name: str) -> list[Point]:
         """Return every start and cut of a route on the rows that choose, and the full network."""
         if name not in self._points:
-            starts = self.starts[:1] if name == "placed" else self.starts
-            rules = (self.rule(name, cut, start) for start in starts for cut in self.cuts)
             n_exits = self.rows.n_exits
             full = replay(self.rows, full_network(n_exits), self.costs)
             self._points[name] = [Point(THRESHOLD, int(full.correct.sum()), full.cost_ratio)]
-            self._points[name] += [self._measured(rule) for rule in rules]
+            self._points[name] += [self._measured(rule) for rule in self._rules(name)]
         return self._points[name]
+
+    @cached_property
+    def placed_at(self) -> list[float]:
+        """Return the first cut of every distinct placement, ascending. There has to be a side exit to start at."""
+        start = self.starts[0]
+        return distinct(self.cuts, lambda cut: tuple(self.rule("placed", cut, start).arguments["exits"]))
+
+    def _rules(self, name: str) -> Iterator[RouteRule]:
+        """Yield every start and cut of a route; of `placed`, placements spread over all there are, at every cut."""
+        if name != "placed":
+            yield from (self.rule(name, cut, start) for start in self.starts for cut in self.cuts)
+            return
+        for start in self.starts[:1]:
+            for fitted_at in spread(self.placed_at):
+                route = self.rule(name, fitted_at, start).route
+                yield from (RouteRule(route, cut) for cut in self.cuts)
 
     def rule(self, name: str, cut: float, start: int, fitted_at: float | None = None) -> RouteRule:
         """Return a route that leaves at `cut`, fitted on tune rows for that cut or for `fitted_at`."""
@@ -173,3 +189,11 @@ def route_look(methods: Sequence[str], scoring: Scoring, settings: RouteSettings
     if not engine and not learned:
         return None
     return Look(score_of(scoring), settings.horizon if engine else 0, learned)
+
+
+def untimed(methods: Sequence[str], costs: Costs) -> str | None:
+    """Return a line that says which methods' forecasts are taken to need no time; None where none are."""
+    found = [name for name in methods if name.removeprefix("certified_") in FORECASTING] if costs.measured else []
+    if not found:
+        return None
+    return f"costs are times, and none was measured for a forecast: those of {', '.join(found)} are charged 0 ms"

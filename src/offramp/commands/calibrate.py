@@ -25,6 +25,7 @@ def add_labels(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> None:
     from offramp.calibration import calibrate_cache
+    from offramp.calibration.routes import untimed
     from offramp.costs import read_costs
     from offramp.policies import describe, write_policies
 
@@ -33,6 +34,8 @@ def run(options: argparse.Namespace) -> None:
     policies = calibrate_cache(options.val, costs, chosen.settings())
     write_policies(options.out, policies)
     print(describe(policies))
+    if note := untimed(chosen.calibrate.methods, costs):
+        print(note)
     if not costs.refunds_disabled_heads:
         print(f"{options.costs} holds no separate head costs: a disabled exit's head refunds nothing")
 

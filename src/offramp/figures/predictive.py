@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator
 
 from offramp.figures.style import COLOURS, figure, names_in, read_table
 
-NAMES = ("comparison", "layers", "energy")
+NAMES = ("comparison", "layers", "energy", "curves")
 LOSSES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
 MARKERS = ("o", "s", "^", "D")
 STATISTICS = ("signed_mean", "mean_abs", "mean_max", "winning_correct")
@@ -17,6 +17,17 @@ KINDS = {  # column -> colour and words
     "scaled_ratio": ("#0072B2", "frequency from the forecast"),
     "race_ratio": ("#E69F00", "race to idle"),
 }
+CURVES = {  # of the routes, those that are drawn: colour, marker and dashes
+    "every_exit": ("#000000", "o", "-"),
+    "placed": ("#E69F00", "s", "-"),
+    "predictive": ("#0072B2", "^", "-"),
+    "single_jump": ("#56B4E9", "v", "--"),
+    "learned": ("#D55E00", "D", "-"),
+    "constant_jump_2": ("#009E73", "X", "--"),
+    "random_jump": ("#CC79A7", "P", "--"),
+    "oracle_exit": ("#777777", "*", ":"),
+}
+SHOWN = 0.15  # of accuracy, below the best; what is worse is of no use
 Row = dict[str, Any]
 
 
@@ -31,6 +42,7 @@ def draw_predictive(folder: Path) -> None:
     _draw_comparison(folder, tables["comparison"])
     _draw_layers(folder, tables["layers"], tables["exits"])
     _draw_energy(folder, tables["energy"])
+    _draw_curves(folder, tables["curves"])
 
 
 def _draw_comparison(folder: Path, rows: list[Row]) -> None:
@@ -111,3 +123,23 @@ def _draw_energy(folder: Path, rows: list[Row]) -> None:
         panels[0].set_ylabel("energy (fraction of the full network's)")
         drawn.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
         drawn.suptitle(f"Modelled energy, example device, loss at most {loss:g}; nothing was measured")
+
+
+def _draw_curves(folder: Path, rows: list[Row]) -> None:
+    """Draw test accuracy against mean MACs of some routes, chosen on validation rows; one panel per score."""
+    scores = names_in(rows, "score")
+    best = max(row["accuracy"] for row in rows if row["policy"] in CURVES)
+    with figure(folder, "curves", 4.4 * len(scores) + 0.6, 4.4) as drawn:
+        panels = drawn.subplots(1, len(scores), sharey=True, squeeze=False)[0]
+        for axes, score in zip(panels, scores, strict=True):
+            for name, (colour, marker, dashes) in CURVES.items():
+                part = [row for row in rows if (row["score"], row["policy"]) == (score, name)]
+                places = [row["mac_ratio"] for row in part], [row["accuracy"] for row in part]
+                style = {"color": colour, "marker": marker, "linestyle": dashes, "label": name}
+                axes.plot(*places, markersize=4, linewidth=1.2, alpha=0.9, **style)
+            axes.set_title(score)
+            axes.set_xlabel("mean MACs per sample (fraction of the full network)")
+            axes.set_ylim(best - SHOWN, best + SHOWN / 20)
+        panels[0].set_ylabel("test accuracy")
+        drawn.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(CURVES) // 2)
+        drawn.suptitle("Accuracy against cost; every point: a start or placement and a cut, chosen on validation rows")

@@ -22,7 +22,7 @@ from offramp.params.reading import (
     validate,
 )
 from offramp.params.sweep import BatchSize
-from offramp.settings import RouteSettings, Settings
+from offramp.settings import LARGEST_HORIZON, RouteSettings, Settings
 
 # Every method, and the list of calibrate that holds its targets.
 TARGETS_OF = {
@@ -93,6 +93,7 @@ Losses = Annotated[
     AfterValidator(no_repeats),
     must_be("a non-empty list of numbers between 0 and 1 without repeats"),
 ]
+Horizon = Annotated[int, Field(ge=1, le=LARGEST_HORIZON), must_be(f"a whole number from 1 to {LARGEST_HORIZON}")]
 
 
 class Uncertainty(Section):
@@ -134,7 +135,7 @@ class Predictive(Section):
     """`calibrate.predictive`: routes that skip heads; `start` counts exits from 1."""
 
     start: Annotated[Literal["auto"] | PositiveInt, must_be("auto or an exit, a whole number from 1")] = "auto"
-    horizon: Annotated[int, Field(ge=1, le=32), must_be("a whole number from 1 to 32")] = 8
+    horizon: Horizon = 8
     clamp: Annotated[bool, must_be("true or false")] = True
     placement: Annotated[float, Field(ge=0, le=1), must_be("a number in [0, 1]")] = 0.5
     jump: PositiveInt = 2

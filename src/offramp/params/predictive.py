@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from offramp.params.calibration import STATISTICS, Losses, Open, Statistic
+from offramp.params.calibration import STATISTICS, Horizon, Losses, Open, Statistic
 from offramp.params.reading import PositiveInt, Section, list_of, must_be, no_repeats, one_of
 
 Above = Annotated[float, Field(gt=0, allow_inf_nan=False), must_be("a number above 0")]
@@ -61,13 +61,13 @@ class Predictive(Section):
         "mean_max",
     ]
     max_loss: Losses = [0.005, 0.02]
-    horizon: Annotated[int, Field(ge=1, le=32), must_be("a whole number from 1 to 32")] = 8
+    horizon: Horizon = 8
     clamp: Annotated[bool, must_be("true or false")] = True
     starts: Counts = [1, 2, 4, 7, 10, 13]
     jumps: Counts = [1, 2, 3, 4, 5, 6, 7, 8]
     theta: Open = 0.5
     cuts: Annotated[int, Field(ge=2, le=1000), must_be("a whole number from 2 to 1000")] = 50
-    permutations: PositiveInt = 20
+    permutations: PositiveInt = 100
     permuted: PositiveInt = 500
     energy: Energy = Energy()
 

@@ -4,18 +4,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-
 from offramp.costs import Costs
 from offramp.intervals import wilson
 from offramp.predictive.accounting import parts, step_costs
-from offramp.predictive.comparison import REFERENCE, Compared, compare, cut_grid, paired_differences, sweep_all
+from offramp.predictive.comparison import REFERENCE, Compared, compare, paired_differences
+from offramp.predictive.curves import Swept
 from offramp.predictive.energy import Device, Energy, Work, walk_energy
-from offramp.predictive.families import ENGINE, Options, families, forecasts
+from offramp.predictive.families import ENGINE, Options, forecasts
 from offramp.predictive.forecast_metrics import forecast_quality
 from offramp.predictive.material import Scored
 from offramp.predictive.walks import Route, Walk
-from offramp.uncertainty import Floats
 
 Row = dict[str, Any]
 FORECAST = ("scored", "censored_exact", "exact", "mean_absolute_error", "overshoot", "overshoot_layers", "undershoot")
@@ -115,7 +113,7 @@ class Contest:
         head = parts(self.costs)[1]
         forecast = 0.0 if steps is None else float(((walk.jump > 0) @ steps).mean())
         heads = float((walk.visited @ head).mean())
-        made = float(walk.forecasts.mean())
+        made = 0.0 if route.blind else float(walk.forecasts.mean())
         return {
             "heads_ratio": heads / self.costs.full,
             "forecasts": made,
@@ -127,24 +125,16 @@ class Contest:
         return {name: getattr(found, name) for name in (*FORECAST, "first_hit")}
 
 
-def contests(scored: Scored, costs: Costs, losses: Sequence[float], cuts: int, options: Options) -> list[Contest]:
-    """Return the contests of one score, one per loss; routes are swept once."""
-    named = families(scored.tune, scored.runs_engine, costs, options)
-    grid = grid_of(scored, cuts)
-    swept = sweep_all(named, scored.validation, grid, costs)
+def contests(swept: Swept, losses: Sequence[float], options: Options) -> list[Contest]:
+    """Return the contests of one score, one per loss."""
+    scored, costs = swept.scored, swept.costs
     full = float(scored.validation.correct[:, -1].mean())
+    tables = (scored.validation, scored.test, swept.cuts, costs)
     found = []
     for loss in losses:
-        rows = compare(named, scored.validation, scored.test, grid, costs, full - loss, swept=swept)
+        rows = compare(swept.families, *tables, full - loss, swept=swept.curves)
         found.append(Contest(scored, costs, loss, options, {row.name: row for row in rows}))
     return found
-
-
-def grid_of(scored: Scored, cuts: int) -> Floats:
-    """Return the cuts that are tried; those of `activation` are −β, below 0."""
-    grid = cut_grid(scored.tune, cuts)
-    below = grid[grid < 0] if scored.runs_engine else grid
-    return below if len(below) else np.array([-1.0])
 
 
 def _energy(found: Energy) -> Row:

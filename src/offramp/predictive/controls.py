@@ -57,6 +57,7 @@ class ConstantJump(Route):
     """Look at every `ahead`-th exit."""
 
     name: ClassVar[str] = "constant_jump"
+    blind: ClassVar[bool] = True
     ahead: int
 
     def __post_init__(self) -> None:
@@ -78,6 +79,7 @@ class RandomJump(Route):
     """
 
     name: ClassVar[str] = "random_jump"
+    blind: ClassVar[bool] = True
     keyed: ClassVar[bool] = True
     weights: tuple[float, ...]
     seed: int = 17

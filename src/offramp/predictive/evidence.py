@@ -101,6 +101,11 @@ class Table:
         kept = (None if part is None else part[rows] for part in (self.powers, self.growth, self.predictors))
         return type(self)(self.sample[rows], self.uncertainty[rows], self.correct[rows], self.n_classes, *kept)
 
+    def showing(self, names: Sequence[str]) -> Self:
+        """Return the table with these alone of growth and predictors; every step of a walk copies what is there."""
+        grown, seen = (getattr(self, name) if name in names else None for name in ("growth", "predictors"))
+        return replace(self, growth=grown, predictors=seen)
+
     def rescaled(self, score: Activation) -> Self:
         """Return the table under other activation thresholds, from the same `powers`; without `predictors`."""
         if self.powers is None:

@@ -1,6 +1,7 @@
 """Every route that is compared, as families over cuts: one for each exit that is looked at first.
 
-What a route is fitted to is tune rows, anew for every cut; a family remembers what it fitted.
+What a route is fitted to is tune rows, anew for every cut; a family remembers what it fitted. Placements are families
+of their own: each that some cut gives is tried at every cut, because a strict cut itself leaves no exit.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,7 +21,7 @@ from offramp.predictive.controls import (
 )
 from offramp.predictive.evidence import Table
 from offramp.predictive.learned import fit_learned
-from offramp.predictive.placement import place
+from offramp.predictive.placement import distinct, place, spread
 from offramp.predictive.routes import EveryExit, Placed, Predictive, SingleJump
 from offramp.predictive.walks import Route
 
@@ -47,11 +48,16 @@ class Options:
         return [ahead for ahead in self.jumps if ahead < n_exits - 1] or [1]
 
 
-def families(tune: Table, runs_engine: bool, costs: Costs, options: Options) -> dict[str, list[Family]]:
-    """Return the families of a score by name; those that need the engine only where it runs."""
+def families(
+    tune: Table, runs_engine: bool, costs: Costs, options: Options, cuts: Sequence[float]
+) -> dict[str, list[Family]]:
+    """Return the families of a score by name; those that need the engine only where it runs.
+
+    `cuts` are those whose placements are tried.
+    """
     starts = options.starts_in(tune.n_exits)
     named = {"every_exit": _each(starts, lambda start: fixed(EveryExit(start=start)))}
-    named["placed"] = [cache(lambda cut: Placed(exits=place(tune, cut, costs, options.theta).exits))]
+    named["placed"] = [fixed(route) for route in placements(tune, cuts, costs, options.theta)]
     if runs_engine:
         named |= _by_engine(starts, options)
         named |= _by_ratio(tune, starts, options)
@@ -63,6 +69,15 @@ def families(tune: Table, runs_engine: bool, costs: Costs, options: Options) -> 
     named["oracle_exit"] = _each(starts, lambda start: fixed(OracleExit(start=start)))
     named["oracle_label"] = _each(starts, lambda start: fixed(OracleLabel(start=start)))
     return named
+
+
+def placements(tune: Table, cuts: Sequence[float], costs: Costs, theta: float) -> list[Placed]:
+    """Return distinct placements that these cuts give on tune rows, from few exits to many, at most MOST."""
+
+    def exits_at(cut: float) -> tuple[int, ...]:
+        return place(tune, cut, costs, theta).exits
+
+    return [Placed(exits=exits_at(cut)) for cut in spread(distinct(cuts, exits_at))]
 
 
 def random_jump(tune: Table, cut: float, start: int, options: Options) -> RandomJump:

@@ -68,6 +68,7 @@ class Learned(Route):
     """
 
     name: ClassVar[str] = "learned"
+    shows: ClassVar[tuple[str, ...]] = ("predictors",)
     cut: float
     models: tuple[ExitModel, ...] = field(compare=False)
     clamp: bool = False

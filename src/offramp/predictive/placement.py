@@ -8,6 +8,7 @@ segments around. Segments without MACs, as pooling, make an exit after them chea
 Reference: Li et al. (2023), Predictive Exit, released code, whose own cost tables are wrong by up to 130 times.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +19,7 @@ from offramp.predictive.evidence import Mask, Table
 from offramp.uncertainty import Floats
 
 THETA = 0.5
+MOST = 12  # placements of which each is paired with every cut
 
 
 @dataclass(frozen=True)
@@ -52,3 +54,17 @@ def placement(share: Floats, costs: Costs, theta: float = THETA) -> Placement:
     least = np.full(len(share), np.inf)
     np.divide((1 - theta) * (own + following), saved, out=least, where=saved > 0)
     return Placement(share, least, margin, margin >= 0)
+
+
+def distinct(cuts: Sequence[float], exits_at: Callable[[float], tuple[int, ...]]) -> list[float]:
+    """Return the first cut, ascending, of every distinct placement; `exits_at` says which exits stay at a cut."""
+    first: dict[tuple[int, ...], float] = {}
+    for cut in sorted(cuts):
+        first.setdefault(exits_at(cut), cut)
+    return list(first.values())
+
+
+def spread(cuts: Sequence[float], most: int = MOST) -> list[float]:
+    """Return at most `most` of these cuts, evenly by position, the first and the last among them."""
+    places = np.linspace(0, len(cuts) - 1, min(most, len(cuts))).round().astype(int)
+    return [cuts[place] for place in places.tolist()]

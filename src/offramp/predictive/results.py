@@ -4,7 +4,7 @@ The JSON holds, per score and loss, every route at that loss, and per score what
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from offramp.files import write_csv, write_json
 from offramp.predictive.accounting import parts
 from offramp.predictive.comparison import REFERENCE
 from offramp.predictive.contest import Contest, contests
+from offramp.predictive.curves import sweep_scored
 from offramp.predictive.energy import Device, Work
 from offramp.predictive.families import ENGINE, Options
 from offramp.predictive.material import Material
@@ -36,6 +37,7 @@ COLUMNS = {
             for end in SPREAD
         ),
     ],
+    "curves": ["score", "policy", "start", "cut", "validation_accuracy", "accuracy", "mac_ratio", "heads"],
     "forecasts": [
         *KEYS,
         *("start", "chosen", "cut", "scored", "censored_exact", "exact", "mean_absolute_error"),
@@ -118,7 +120,9 @@ def compare_all(material: Material, costs: Costs, plan: Plan) -> Comparison:
     found: list[Contest] = []
     for scored in material.scored:
         thresholds = getattr(scored.look.score, "thresholds", None)
-        held = contests(scored, costs, plan.max_loss, plan.cuts, plan.options)
+        swept = sweep_scored(scored, costs, plan.cuts, plan.options)
+        held = contests(swept, plan.max_loss, plan.options)
+        tables["curves"] += swept.rows()
         found += held
         for contest in held:
             tables["comparison"] += contest.rows()
@@ -173,7 +177,8 @@ def _sensitivity(contest: Contest, material: Material, plan: Plan) -> Iterator[R
         if name in contest.compared:
             chosen = contest.compared[name]
             seed = plan.options.seed
-            shuffled = permutation_sensitivity(scored.look, chosen.route, chosen.cut, logits, plan.shuffles, seed)
+            needed = replace(scored.look, horizon=0) if name == "learned" else replace(scored.look, predictors=False)
+            shuffled = permutation_sensitivity(needed, chosen.route, chosen.cut, logits, plan.shuffles, seed)
             n = len(logits)
             unknown, number = np.full(n, -1), np.arange(n)
             before = scored.look.table(logits, unknown, number)
@@ -185,7 +190,9 @@ def _sensitivity(contest: Contest, material: Material, plan: Plan) -> Iterator[R
 
 
 def _changes(found: Changes) -> Row:
-    return {"fires": found.fires, "jumps": found.jumps, "taken": found.taken}
+    """Return what there is to tell: without `jumps` where no forecast could be compared."""
+    jumps = {} if found.jumps is None else {"jumps": found.jumps}
+    return {"fires": found.fires, **jumps, "taken": found.taken}
 
 
 def _nested(rows: Iterator[Row] | Sequence[Row], keys: Sequence[str]) -> Row:

@@ -59,6 +59,7 @@ class Predictive(Route):
     """
 
     name: ClassVar[str] = "predictive"
+    shows: ClassVar[tuple[str, ...]] = ("growth",)
     horizon: int = HORIZON
 
     def __post_init__(self) -> None:

@@ -19,8 +19,9 @@ from offramp.predictive.routes import EveryExit, Placed, Predictive, SingleJump
 from offramp.predictive.walks import Decider, Route, Walk
 from offramp.rule import Rule
 from offramp.scoring import Scoring
+from offramp.settings import LARGEST_HORIZON
 
-LARGEST_EXIT, LARGEST_HORIZON, LARGEST = 10_000, 64, 1e100
+LARGEST_EXIT, LARGEST = 10_000, 1e100
 ACTIVATION_ONLY = (Predictive, HandRule, RatioOnly)
 
 

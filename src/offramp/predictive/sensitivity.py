@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from offramp.predictive.evidence import Look, Table
+from offramp.predictive.evidence import Ints, Look, Table
 from offramp.predictive.walks import Route
 from offramp.uncertainty import Floats
 
@@ -22,11 +22,11 @@ class Changes:
     """Shares that change, the mean over all trials.
 
     `fires`: of all samples and side exits; `jumps`: of those that fire neither before nor after and have a side exit
-    ahead (0 where there are none); `taken`: of samples, where they leave.
+    ahead (None where there are none; such trials are left out of the mean); `taken`: of samples, where they leave.
     """
 
     fires: float
-    jumps: float
+    jumps: float | None
     taken: float
 
 
@@ -44,12 +44,14 @@ def permutation_sensitivity(
     """
     rng = np.random.default_rng(seed)
     before = _table(look, logits)
+    taken = route.walk(before, cut).taken
     found = []
     for _ in range(shuffles):
         order = rng.permutation(logits.shape[2])
-        found.append(changes(route, cut, before, _table(look, logits[:, :, order])))
-    fires, jumps, taken = np.mean([(each.fires, each.jumps, each.taken) for each in found], axis=0).tolist()
-    return Changes(fires, jumps, taken)
+        found.append(changes(route, cut, before, _table(look, logits[:, :, order]), taken))
+    fires, taken = np.mean([(each.fires, each.taken) for each in found], axis=0).tolist()
+    jumps = [each.jumps for each in found if each.jumps is not None]
+    return Changes(fires, float(np.mean(jumps)) if jumps else None, taken)
 
 
 def centring_sensitivity(
@@ -71,8 +73,13 @@ def centred(logits: NDArray[np.floating]) -> Floats:
     return z - z.mean(axis=-1, keepdims=True)
 
 
-def changes(route: Route, cut: float, before: Table, after: Table) -> Changes:
-    """Return what differs between two tables of the same samples."""
+def changes(route: Route, cut: float, before: Table, after: Table, taken: Ints | None = None) -> Changes:
+    """Return what differs between two tables of the same samples; `taken` (samples,), where `before` says they leave.
+
+    It is walked anew where it is not given.
+    """
+    before, after = before.showing(route.shows), after.showing(route.shows)
+    left = route.walk(before, cut).taken if taken is None else taken
     fired, fires = before.fires(cut)[:, :-1], after.fires(cut)[:, :-1]
     compared = different = 0
     for k in range(route.start, before.last - 1):
@@ -81,8 +88,8 @@ def changes(route: Route, cut: float, before: Table, after: Table) -> Changes:
             compared += len(rows)
             moved = route.jumps(before.at(k, rows), cut) != route.jumps(after.at(k, rows), cut)
             different += int(moved.sum())
-    left = route.walk(before, cut).taken != route.walk(after, cut).taken
-    return Changes(float((fired != fires).mean()), different / max(compared, 1), float(left.mean()))
+    jumps = different / compared if compared else None
+    return Changes(float((fired != fires).mean()), jumps, float((left != route.walk(after, cut).taken).mean()))
 
 
 def _table(look: Look, logits: NDArray[np.floating]) -> Table:

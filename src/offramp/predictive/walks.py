@@ -55,7 +55,9 @@ class Route(ABC):
 
     name: ClassVar[str]
     forecasts: ClassVar[bool] = True  # jumps are forecasts, to be kept in a walk
+    blind: ClassVar[bool] = False  # jumps look at nothing, so they are walked like forecasts and are none
     live: ClassVar[bool] = True  # a runtime can do it; an oracle cannot
+    shows: ClassVar[tuple[str, ...]] = ()  # what `jumps` reads of Seen beside the uncertainty: growth, predictors
     keyed: ClassVar[bool] = False  # it asks who a sample is
     start: int = 0
     clamp: bool = True
@@ -93,6 +95,7 @@ class Route(ABC):
 
     def walk(self, table: Table, cut: float) -> Walk:
         """Return the walk of every sample of a table."""
+        table = table.showing(self.shows)
         n, last = len(table), table.last
         taken, target = np.full(n, last), np.full(n, min(self.start, last))
         visited, jump = np.zeros((n, last + 1), np.bool_), np.zeros((n, last + 1), np.int16)

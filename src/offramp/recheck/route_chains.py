@@ -16,7 +16,7 @@ from offramp.recheck.schema import Search
 Floats = NDArray[np.float64]
 FIT = 1e-5  # by which expected costs, fractions of the full network's, may differ from a new fit
 RIDGE, CONSTANT = 1.0, 1e-9
-FITTED = ("placed", "learned")
+FITTED = ("learned",)
 Tried = tuple[float, float, Route, float]  # loss, cost, route, cut
 
 
@@ -45,12 +45,14 @@ def derived(stated: Route, search: Search, tune: Table, costs: StatedCosts, targ
     cuts = cut_grid(tune, search.cuts)
     starts = list(range(tune.n_exits - 1)) if search.start == "auto" else [search.start - 1]
     fitted_at = None
-    if stated.name in FITTED:
-        every = [_along(Route("every_exit", start), cuts, tune, costs) for start in starts]
-        fitted_at = _best(every, target)[3]
     if stated.name == "placed":
-        starts = starts[:1]
-    families = [_along(_fixed(stated, start, fitted_at, search, tune, costs), cuts, tune, costs) for start in starts]
+        every = [_fixed(stated, starts[0], cut, search, tune, costs) for cut in cuts]
+        routes = [route for k, route in enumerate(every) if route not in every[:k]]
+    else:
+        if stated.name in FITTED:
+            fitted_at = _best([_along(Route("every_exit", s), cuts, tune, costs) for s in starts], target)[3]
+        routes = [_fixed(stated, start, fitted_at, search, tune, costs) for start in starts]
+    families = [_along(route, cuts, tune, costs) for route in routes]
     chosen = _best(families, target)[2]
     chain, cheapest = [], 1.0
     for _, paid, _, cut in next(family for family in families if family[0][2] is chosen):

@@ -13,6 +13,7 @@ NETWORKS = {
     "branchynet": "BranchyNet, trained here",
     "resnet18": "ResNet-18, trained here",
 }
+MISSING = {GIVEN: "not run yet", "branchynet": "not run yet", "resnet18": "not run, for want of a GPU"}
 MEGA = 1e6
 
 
@@ -26,7 +27,7 @@ def networks_block() -> str:
     for name, words in NETWORKS.items():
         folder = RESULTS / name
         if not (folder / "result.json").exists():
-            lines.append(f"| {words} | missing: not run, for want of a GPU | | | | | |")
+            lines.append(f"| {words} | missing: {MISSING[name]} | | | | | |")
             continue
         lines.append(_network(words, _read(folder / "result.json"), _read(folder / "evaluation.json")))
     return "\n".join([*lines, "", _hosts()])

@@ -112,9 +112,9 @@ def sensitivity_table(found: Content) -> str:
     for score, routes in found["sensitivity"].items():
         for name, kinds in routes.items():
             for kind, row in kinds.items():
-                cells = " | ".join(f"{row[key]:.1%}" for key in ("fires", "jumps", "taken"))
+                cells = " | ".join(f"{row[key]:.1%}" if key in row else "" for key in ("fires", "jumps", "taken"))
                 lines.append(f"| {score} | {_words(name)} | {CHANGES[kind]} | {cells} |")
-    return "\n".join(lines)
+    return "\n".join([*lines, "", "No share of forecasts where every sample fires wherever one could be made."])
 
 
 def energy_table(found: Content) -> str:
