@@ -24,7 +24,7 @@ repro: $(READY)    ## run what is out of date of the pipeline
 
 # Two processes, a file at a time; without the variable two trainings at once would spin on each other's cores.
 test: $(READY)
-	@OMP_WAIT_POLICY=PASSIVE python -m pytest -n 2 --dist loadfile
+	@OMP_WAIT_POLICY=PASSIVE python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(READY)
 	@ruff check .

@@ -17,6 +17,11 @@ from route_policies_case import write_route_case
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
+def pytest_collection_modifyitems(items):
+    """Start the longest file first: with two processes, what starts last should be short."""
+    items.sort(key=lambda item: item.path.name != "test_pipeline.py")
+
+
 @pytest.fixture
 def rng():
     return np.random.default_rng(7)

@@ -207,6 +207,7 @@ def test_images_that_are_too_small_are_refused(network, arguments, least):
             build(network, arguments, (3, least, least - 1), 10)
 
 
+@pytest.mark.slow
 def test_a_narrow_vgg_exports_for_any_number_of_samples():
     """Its first layers: both kinds of heads, and a bag that resembles nothing, which must not become 0 / 0."""
     built = narrow("vgg19_bn")

@@ -145,10 +145,10 @@ POLICIES = {"calibrate", "evaluate", "figures", "depth", "calibrate_int8", "eval
 POLICIES |= {"benchmark", "benchmark_int8"}
 RERUNS = [  # the README's table; every run of DVC takes its time, so the long ones are slow tests
     ({"calibrate.targets": [0.1, 0.9], "calibrate.cost": "latency"}, POLICIES),
-    ({"sweep.cutoffs": 7, "latency.repeats": 3}, {"sweep", "figures", "latency", "benchmark"}),
     ({"models.branchynet_slim.channels": [1, 1, 1], "datasets.folder.root": "elsewhere"}, set()),
 ]
 SLOW_RERUNS = [
+    ({"sweep.cutoffs": 7, "latency.repeats": 3}, {"sweep", "figures", "latency", "benchmark"}),
     ({"calibrate.targets": [0.1, 0.9]}, POLICIES),
     ({"calibrate.fold_seed": 18}, POLICIES | INT8 | TIMED | {"reliability", "predictive"}),
     ({"benchmark.samples": 10}, {"benchmark", "benchmark_int8"}),

@@ -30,7 +30,7 @@ def networks_block() -> str:
             lines.append(f"| {words} | missing: {MISSING[name]} | | | | | |")
             continue
         lines.append(_network(words, _read(folder / "result.json"), _read(folder / "evaluation.json")))
-    return "\n".join([*lines, "", _hosts()])
+    return "\n".join([*lines, "", f"{_all_test_images()}{_hosts()}"])
 
 
 def _network(words: str, result: dict[str, Any], evaluation: dict[str, Any]) -> str:
@@ -45,6 +45,16 @@ def _network(words: str, result: dict[str, Any], evaluation: dict[str, Any]) -> 
         f"| {evaluation['full']['mmacs']:.2f} | {result['selected']}{infeasible} | {loss} "
         f"| {1 / entry['mac_ratio']:.2f}× | {n_val} ({result['val_from']} images), {exits['samples_test']} |"
     )
+
+
+def _all_test_images() -> str:
+    """Return the given weights' accuracies on val and test together: both are of the published test split."""
+    path = RESULTS / GIVEN / "result.json"
+    exits = _read(path)["exits"] if path.exists() else {}
+    if "val_and_test" not in exits:
+        return ""
+    accuracies = " ".join(f"{value:.4f}" for value in exits["val_and_test"].values())
+    return f"On all {exits['samples_val_and_test']:,} test images the given weights reach {accuracies}. "
 
 
 def _hosts() -> str:
