@@ -1,5 +1,6 @@
 """Shared fixtures: small caches with known truth, and the given network's files where they are present."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,33 @@ def rng():
 @pytest.fixture
 def costs() -> Costs:
     return from_parts("macs", [10, 20, 30, 40], [4, 3, 2, 1])
+
+
+@pytest.fixture(scope="module")
+def one_thread():
+    """One thread for torch: networks as small as a test's lose more by waiting for a second than they gain."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def exported_bundle(tmp_path_factory):
+    """A bundle with exits 1, 3 and 6; tests that change something take `bundle`, a copy."""
+    from bundles import policy, tiny_graph  # torch and onnx, for the tests that need them only
+    from offramp.bundle.writing import write_bundle
+
+    folder = tmp_path_factory.mktemp("exported") / "bundle"
+    write_bundle(folder, tiny_graph(), policy(enabled=(1, 0, 1, 0, 0)))
+    return folder
+
+
+@pytest.fixture
+def bundle(exported_bundle, tmp_path):
+    return shutil.copytree(exported_bundle, tmp_path / "bundle")
 
 
 @pytest.fixture(scope="module")

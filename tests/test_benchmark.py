@@ -12,14 +12,14 @@ import torch
 from exported import CLASSES, EXITS, description, exported, lively_network, noise
 from offramp.benchmark.caching import Caches, first_pictures
 from offramp.benchmark.results import to_json
-from offramp.benchmark.session import Setting, contestants, read_times, run_benchmark, worst_agreement
+from offramp.benchmark.session import Setting, contestants, run_benchmark, worst_agreement
 from offramp.benchmark.tables import COLUMNS, describe, tidy
 from offramp.cache.reading import open_cache
 from offramp.cache.writing import CacheWriter, write_logits
 from offramp.costs import LatencyRow, from_parts
 from offramp.errors import InputError
 from offramp.figures.benchmark import draw_benchmark
-from offramp.files import write_csv, write_json
+from offramp.files import write_csv
 from offramp.outcomes import read_outcomes
 from offramp.policies import Policies, Policy, midway
 from offramp.prepared import Batch, write_split
@@ -294,19 +294,3 @@ def test_the_readme_tables_hold_a_row_per_policy_and_batch_or_exit(written):
     table = benchmark_exits_table(written, {})
     assert len(re.findall(r"\| certified@0.01 \| exit_[246] ", table)) == 3
     assert "exit_1" not in table.split("cutoff@1.2")[0], "exits that nobody took have no row"
-
-
-def test_rows_of_latency_are_read_by_batch_size_and_another_engine_has_none(tmp_path):
-    path = tmp_path / "latency.json"
-    rows = {
-        "exit_1": {"segment": 1.0, "head": 0.5, "cumulative": 1.5},
-        "exit_2": {"segment": 2, "head": 1, "cumulative": 4.5},
-    }
-    write_json(
-        path, {"unit": "ms", "threads": 2, "onnx": {f"batch_{n}": {"exits": rows, "full": 4.0} for n in (16, 4)}}
-    )
-    assert list(read_times(path, "onnx")) == [4, 16]
-    assert read_times(path, "onnx")[4].full == 4.0
-    assert read_times(path, "torch") == {}
-    with pytest.raises(InputError, match="`dvc repro latency` writes it"):
-        read_times(tmp_path / "none.json", "onnx")

@@ -27,13 +27,7 @@ EXITS = {"vgg19_bn": 21, "resnet34": 33}
 EVERY_PARAMETER = {"vgg19_bn": 20_035_392, "resnet34": 21_276_992}  # without heads and the last linear layer
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Networks this small lose more by waiting for a second thread than they gain, seconds on a busy machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")  # networks this small lose by waiting for a second one
 
 
 def shapes_only(network, classes, size=32):

@@ -2,7 +2,6 @@
 
 import json
 import math
-import shutil
 import subprocess
 import sys
 
@@ -11,7 +10,6 @@ import pytest
 
 from bundles import CLASSES, EXITS, WARM, policy, some_images, some_logits, tiny_graph, widest_gap
 from offramp.bundle import load
-from offramp.bundle.schema import MANIFEST, digest
 from offramp.bundle.writing import write_bundle
 from offramp.errors import InputError
 from offramp.named import Named
@@ -35,19 +33,6 @@ raise SystemExit(main(sys.argv[1:]))
 """
 
 
-@pytest.fixture(scope="module")
-def exported(tmp_path_factory):
-    """A bundle with exits 1, 3 and 6; tests that change something copy it."""
-    folder = tmp_path_factory.mktemp("exported") / "bundle"
-    write_bundle(folder, tiny_graph(), policy(enabled=(1, 0, 1, 0, 0)))
-    return folder
-
-
-@pytest.fixture
-def bundle(exported, tmp_path):
-    return shutil.copytree(exported, tmp_path / "bundle")
-
-
 @pytest.mark.parametrize("temperature", [None, WARM], ids=["at temperature 1", "with temperatures"])
 @pytest.mark.parametrize("score", KNOWN)
 def test_every_answer_is_that_of_the_runtime_and_of_the_replay_of_the_logits(tmp_path, score, temperature):
@@ -64,8 +49,8 @@ def test_every_answer_is_that_of_the_runtime_and_of_the_replay_of_the_logits(tmp
     np.testing.assert_array_equal(answers.uncertainty, live.uncertainty)
 
 
-def test_a_stage_is_written_for_each_enabled_exit_and_for_no_other(exported):
-    assert sorted(path.name for path in exported.iterdir()) == FILES
+def test_a_stage_is_written_for_each_enabled_exit_and_for_no_other(exported_bundle):
+    assert sorted(path.name for path in exported_bundle.iterdir()) == FILES
 
 
 @pytest.mark.parametrize(
@@ -108,19 +93,19 @@ def test_a_bundle_carries_the_rule_and_makes_batches_of_its_size(tmp_path):
     assert found(some_images()[:size]).exit.tolist() == expected[:size].tolist()
 
 
-def test_single_samples_leave_no_rule_in_a_bundle(exported):
-    assert not {"rule", "arguments"} & set(json.loads((exported / "bundle.json").read_text())["policy"])
+def test_single_samples_leave_no_rule_in_a_bundle(exported_bundle):
+    assert not {"rule", "arguments"} & set(json.loads((exported_bundle / "bundle.json").read_text())["policy"])
 
 
-def test_a_bundle_knows_its_classes_exits_and_policy(exported):
-    found, wanted = load(exported), policy(enabled=(1, 0, 1, 0, 0))
+def test_a_bundle_knows_its_classes_exits_and_policy(exported_bundle):
+    found, wanted = load(exported_bundle), policy(enabled=(1, 0, 1, 0, 0))
     assert (found.classes, found.exits, found.image_shape) == (CLASSES, EXITS, (3, 24, 24))
     assert found.policy == wanted
     assert found.manifest.model.sha256 == tiny_graph().about.model_sha256
 
 
-def test_no_images_have_no_answers_and_other_images_are_refused(exported):
-    found = load(exported)
+def test_no_images_have_no_answers_and_other_images_are_refused(exported_bundle):
+    found = load(exported_bundle)
     assert len(found(np.empty((0, 24, 24, 3), np.uint8)).label) == 0
     for images in (np.zeros((2, 3, 24, 24), np.uint8), np.zeros((2, 24, 24, 3)), np.zeros((24, 24, 3), np.uint8)):
         with pytest.raises(InputError, match=r"takes uint8 images of shape \(samples, 24, 24, 3\); got"):
@@ -155,126 +140,11 @@ def test_a_command_that_needs_more_than_is_installed_says_so_in_one_line(tmp_pat
     assert done.stderr == f"offramp: this needs {package}, which is not installed: pip install 'offramp[pipeline]'\n"
 
 
-@pytest.mark.parametrize("name", FILES)
-@pytest.mark.parametrize("harm", ["flip", "cut", "remove", "link", "folder"])
-def test_a_harmed_file_is_named_in_one_line(bundle, tmp_path, name, harm):
-    path = bundle / name
-    content = bytearray(path.read_bytes())
-    path.unlink()
-    if harm == "flip":
-        content[len(content) // 2] ^= 1
-        path.write_bytes(content)
-    elif harm == "cut":
-        path.write_bytes(content[: len(content) // 2])
-    elif harm == "link":
-        (tmp_path / name).write_bytes(content)
-        path.symlink_to(tmp_path / name)
-    elif harm == "folder":
-        path.mkdir()
-    with pytest.raises(InputError, match=name) as error:
-        load(bundle)
-    assert "\n" not in str(error.value)
-
-
-def test_a_file_too_many_or_of_another_name_is_named(bundle):
-    (bundle / ".DS_Store").write_text("what systems leave does not matter")
-    load(bundle)
-    shutil.copy(bundle / "stage_1.onnx", bundle / "stage_2.onnx")
-    with pytest.raises(InputError, match=r"stage_2\.onnx is not of this bundle"):
-        load(bundle)
-    (bundle / "stage_2.onnx").unlink()
-    (bundle / "stage_1.onnx").rename(bundle / "stage_4.onnx")
-    with pytest.raises(InputError, match=r"stage_4\.onnx is not of this bundle"):
-        load(bundle)
-
-
-def test_an_edited_threshold_is_noticed(bundle):
-    content = json.loads((bundle / MANIFEST).read_text())
-    content["policy"]["thresholds"]["exit_1"] += 0.01
-    (bundle / MANIFEST).write_text(json.dumps(content))
-    with pytest.raises(InputError, match=r"bundle\.json does not fit its own digest: .* export it again"):
-        load(bundle)
-
-
-def test_a_bundle_that_was_only_laid_out_anew_is_the_same_bundle(bundle):
-    content = json.loads((bundle / MANIFEST).read_text())
-    (bundle / MANIFEST).write_text(json.dumps(content, sort_keys=False))
-    load(bundle)
-
-
-def _escape(content):
-    content["files"]["../secret"] = content["files"].pop("stage_1.onnx")
-    content["pieces"][0]["file"] = "../secret"
-
-
-def _disable(content):
-    content["policy"]["thresholds"]["exit_3"] = None
-
-
-def _enable(content):
-    content["policy"]["thresholds"]["exit_2"] = 0.5
-
-
-def _swap(content):
-    content["files"]["stage_1.onnx"], content["files"]["stage_3.onnx"] = (
-        content["files"][name] for name in ("stage_3.onnx", "stage_1.onnx")
-    )
-
-
-def _other_size(content):
-    content["preprocessing"]["image_shape"] = [3, 32, 32]
-
-
-def _other_score(content):
-    content["policy"]["score"] = "guess"
-
-
-def _huge(content):
-    content["files"]["stage_1.onnx"]["bytes"] = 2**40
-
-
-@pytest.mark.parametrize(
-    "edit", [_escape, _disable, _enable, _swap, _other_size, _other_score, _huge], ids=lambda edit: edit.__name__
-)
-def test_with_its_digest_made_anew_it_must_still_make_sense(bundle, edit):
-    content = json.loads((bundle / MANIFEST).read_text())
-    edit(content)
-    content["sha256"] = digest(content)
-    (bundle / MANIFEST).write_text(json.dumps(content))
-    with pytest.raises(InputError, match=r"bundle\.json|stage_|not of this bundle") as error:
-        load(bundle)
-    assert "\n" not in str(error.value)
-
-
-def test_a_stage_in_the_place_of_another_is_refused_although_all_digests_fit(bundle):
-    content = json.loads((bundle / MANIFEST).read_text())
-    shutil.copy(bundle / "stage_6.onnx", bundle / "stage_3.onnx")
-    content["files"]["stage_3.onnx"] = content["files"]["stage_6.onnx"]
-    content["sha256"] = digest(content)
-    (bundle / MANIFEST).write_text(json.dumps(content))
-    with pytest.raises(InputError, match=r"stage_3\.onnx takes or gives something else than bundle\.json says"):
-        load(bundle)
-
-
-@pytest.mark.parametrize("text", ["", "[]", "[" * 100_000, '{"schema_version": 2}', '{"schema_version": NaN}', "\0"])
-def test_a_manifest_that_is_none_is_refused(bundle, text):
-    (bundle / MANIFEST).write_text(text)
-    with pytest.raises(InputError, match=r"bundle\.json") as error:
-        load(bundle)
-    assert "\n" not in str(error.value)
-
-
-@pytest.mark.parametrize("name", ["nothing", "."])
-def test_a_folder_without_a_bundle_is_refused(tmp_path, name):
-    with pytest.raises(InputError, match="no bundle"):
-        load(tmp_path / name)
-
-
-def test_exporting_again_replaces_a_bundle_and_gives_the_same_bytes(bundle, exported):
+def test_exporting_again_replaces_a_bundle_and_gives_the_same_bytes(bundle, exported_bundle):
     write_bundle(bundle, tiny_graph(), policy())
     assert len(list(bundle.glob("stage_*"))) == 6
     write_bundle(bundle, tiny_graph(), policy(enabled=(1, 0, 1, 0, 0)))
-    assert _contents(bundle) == _contents(exported)
+    assert _contents(bundle) == _contents(exported_bundle)
     assert [path.name for path in bundle.parent.iterdir()] == ["bundle"]
 
 
@@ -302,15 +172,3 @@ def test_a_link_to_a_bundle_stays_and_what_it_points_to_is_replaced(bundle, tmp_
 
 def _contents(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir()}
-
-
-def test_a_rule_that_does_not_fit_its_thresholds_is_refused(bundle):
-    for change in ({"rule": "magic"}, {"rule": "batch"}, {"arguments": {"batch_size": 2}}):
-        content = json.loads((bundle / MANIFEST).read_text())
-        content["policy"] |= change
-        (bundle / MANIFEST).write_text(json.dumps(content | {"sha256": digest(content)}))
-        with pytest.raises(InputError, match="breaks the contract"):
-            load(bundle)
-        for key in change:
-            del content["policy"][key]
-        (bundle / MANIFEST).write_text(json.dumps(content))

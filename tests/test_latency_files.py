@@ -6,8 +6,10 @@ import json
 import pytest
 
 from latency_case import entry_of, latency
+from offramp.benchmark.session import read_times
 from offramp.cli import main
 from offramp.errors import InputError
+from offramp.files import write_json
 from offramp.policies import read_policies
 from offramp.recheck import recheck
 
@@ -152,3 +154,19 @@ def test_a_wrong_row_is_one_line_and_status_2(latency_folder, tmp_path, monkeypa
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
+
+
+def test_rows_of_latency_are_read_by_batch_size_and_another_engine_has_none(tmp_path):
+    path = tmp_path / "latency.json"
+    rows = {
+        "exit_1": {"segment": 1.0, "head": 0.5, "cumulative": 1.5},
+        "exit_2": {"segment": 2, "head": 1, "cumulative": 4.5},
+    }
+    write_json(
+        path, {"unit": "ms", "threads": 2, "onnx": {f"batch_{n}": {"exits": rows, "full": 4.0} for n in (16, 4)}}
+    )
+    assert list(read_times(path, "onnx")) == [4, 16]
+    assert read_times(path, "onnx")[4].full == 4.0
+    assert read_times(path, "torch") == {}
+    with pytest.raises(InputError, match="`dvc repro latency` writes it"):
+        read_times(tmp_path / "none.json", "onnx")

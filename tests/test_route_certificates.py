@@ -35,22 +35,17 @@ from route_policies_case import (
 
 
 @pytest.fixture(scope="module")
-def case(route_policies):
-    return route_policies
+def policies(route_policies):
+    return read_policies(route_policies / "p.json")
 
 
-@pytest.fixture(scope="module")
-def policies(case):
-    return read_policies(case / "p.json")
-
-
-def test_the_check_confirms_every_route_and_the_command_line_agrees(case, capsys):
-    report = recheck(case / "p.json", case / "val.parquet", case / "costs.json")
+def test_the_check_confirms_every_route_and_the_command_line_agrees(route_policies, capsys):
+    report = recheck(route_policies / "p.json", route_policies / "val.parquet", route_policies / "costs.json")
     assert report.passed, report.text
     assert "certified_predictive@0.05: confirmed" in report.text
     assert "certified_learned@0.05: confirmed" in report.text
     assert "random_jump@0.8: confirmed, its figures" in report.text
-    assert main(["check", str(case / "p.json"), "--fresh", str(case / "test.parquet")]) == 0
+    assert main(["check", str(route_policies / "p.json"), "--fresh", str(route_policies / "test.parquet")]) == 0
     assert "predictive@0.8 has no certificate" in capsys.readouterr().out
 
 
@@ -92,8 +87,8 @@ def _other_weight(content):
         (lambda c: entry(c, "certified_predictive")["certificate"].pop("search"), "was chosen from on the tune fold"),
     ],
 )
-def test_the_check_refutes_what_was_altered(case, tmp_path, change, reason):
-    content = copy.deepcopy(json.loads((case / "p.json").read_text()))
+def test_the_check_refutes_what_was_altered(route_policies, tmp_path, change, reason):
+    content = copy.deepcopy(json.loads((route_policies / "p.json").read_text()))
     content["policies"] = [
         each
         for each in content["policies"]
@@ -105,18 +100,18 @@ def test_the_check_refutes_what_was_altered(case, tmp_path, change, reason):
             several["looks"] = 2
             several["several"] = several["several"].replace("one of 5", "one of 2").replace("0.5 (", "0.8 (")
     (tmp_path / "p.json").write_text(json.dumps(content))
-    assert recheck(tmp_path / "p.json", case / "val.parquet").passed
+    assert recheck(tmp_path / "p.json", route_policies / "val.parquet").passed
     change(content)
     (tmp_path / "p.json").write_text(json.dumps(content))
-    assert reason in recheck(tmp_path / "p.json", case / "val.parquet").text
+    assert reason in recheck(tmp_path / "p.json", route_policies / "val.parquet").text
 
 
-def test_at_the_boundary_a_route_is_certified_no_oftener_than_delta(case, policies):
+def test_at_the_boundary_a_route_is_certified_no_oftener_than_delta(route_policies, policies):
     """The true loss of every step of a fixed chain is known on a large population; certify folds are drawn from it."""
     logits, label = graded_logits(11, 8000, STRENGTH)
     scoring, delta, draws = policies.scoring, 0.1, 150
     population = _population(logits, label, scoring)
-    tune = everything(scoring, case / "val.parquet").take(np.arange(200))
+    tune = everything(scoring, route_policies / "val.parquet").take(np.arange(200))
     chain = declare(Routes(tune, tune, COSTS, WITH), "predictive", 0.05)
     losses = [_loss(population, rule) for rule in chain]
     place = next(place for place, loss in enumerate(losses) if loss >= 0.05)
@@ -134,8 +129,8 @@ def test_at_the_boundary_a_route_is_certified_no_oftener_than_delta(case, polici
 
 
 @pytest.mark.parametrize("max_loss", [0.01, 0.1])  # 0.1: the cut that is best for every_exit keeps no placed exit
-def test_a_certified_placement_is_the_cheapest_of_all_on_the_tune_fold(case, policies, max_loss):
-    tune = everything(policies.scoring, case / "val.parquet").take(np.arange(200))
+def test_a_certified_placement_is_the_cheapest_of_all_on_the_tune_fold(route_policies, policies, max_loss):
+    tune = everything(policies.scoring, route_policies / "val.parquet").take(np.arange(200))
     routes = Routes(tune, tune, COSTS, replace(WITH, placement=0.8))
     chain = declare(routes, "placed", max_loss)
 

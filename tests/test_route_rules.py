@@ -44,17 +44,12 @@ from route_policies_case import (
 
 
 @pytest.fixture(scope="module")
-def case(route_policies):
-    return route_policies
+def policies(route_policies):
+    return read_policies(route_policies / "p.json")
 
 
-@pytest.fixture(scope="module")
-def policies(case):
-    return read_policies(case / "p.json")
-
-
-def test_score_activation_is_fitted_on_the_tune_fold_and_is_the_formula(case, policies):
-    logits, label, sample = logits_of(case / "val.parquet")
+def test_score_activation_is_fitted_on_the_tune_fold_and_is_the_formula(route_policies, policies):
+    logits, label, sample = logits_of(route_policies / "val.parquet")
     tune = in_tune(sample, 0.2, 17)
     scale = np.abs(logits[tune].astype(float)).max(axis=2).mean(axis=0)
     assert policies.scoring.activation.thresholds == pytest.approx(scale)
@@ -64,7 +59,7 @@ def test_score_activation_is_fitted_on_the_tune_fold_and_is_the_formula(case, po
     assert np.array_equal(policies.scoring.at_exit(3, logits[:, 3:4]), expected[:, 3])
     for statistic in STATISTICS:
         fitted = calibrate_cache(
-            case / "val.parquet",
+            route_policies / "val.parquet",
             COSTS,
             replace(SETTINGS, wanted=[("shared", 0.8)], selected=("shared", 0.8), statistic=statistic),
         ).scoring
@@ -72,13 +67,14 @@ def test_score_activation_is_fitted_on_the_tune_fold_and_is_the_formula(case, po
             activation_thresholds(logits[tune], label[tune], statistic)
         )
     with pytest.raises(InputError, match="takes no temperature"):
-        calibrate_cache(case / "val.parquet", COSTS, replace(SETTINGS, temperature="per_exit"))
+        calibrate_cache(route_policies / "val.parquet", COSTS, replace(SETTINGS, temperature="per_exit"))
 
 
-def test_policies_survive_json(case, policies, tmp_path):
+def test_policies_survive_json(route_policies, policies, tmp_path):
     write_policies(tmp_path / "again.json", policies)
     again, first = (
-        json.loads((folder / name).read_text()) for folder, name in ((tmp_path, "again.json"), (case, "p.json"))
+        json.loads((folder / name).read_text())
+        for folder, name in ((tmp_path, "again.json"), (route_policies, "p.json"))
     )
     assert again == first
     rules = {policy.method: policy.rule for policy in policies.policies}
@@ -127,28 +123,28 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("change", "message"), REFUSED)
-def test_broken_arguments_are_refused_in_one_line(case, tmp_path, change, message):
-    content = json.loads((case / "p.json").read_text())
+def test_broken_arguments_are_refused_in_one_line(route_policies, tmp_path, change, message):
+    content = json.loads((route_policies / "p.json").read_text())
     change(content)
     (tmp_path / "p.json").write_text(json.dumps(content))
     with pytest.raises(InputError, match=message) as error:
         read_policies(tmp_path / "p.json")
     assert "\n" not in str(error.value)
     with pytest.raises(InputError):  # the check reads strictly too
-        recheck(tmp_path / "p.json", case / "val.parquet", case / "costs.json")
+        recheck(tmp_path / "p.json", route_policies / "val.parquet", route_policies / "costs.json")
 
 
-def test_a_score_or_a_file_that_a_route_cannot_use_is_refused(case):
+def test_a_score_or_a_file_that_a_route_cannot_use_is_refused(route_policies):
     for method, score, message in (("predictive", "entropy", "must be activation"), ("every_exit", "change", "heads")):
         settings = Settings([(method, 0.8)], (method, 0.8), score=score)
         with pytest.raises(InputError, match=message):
-            calibrate_cache(case / "val.parquet", COSTS, settings)
+            calibrate_cache(route_policies / "val.parquet", COSTS, settings)
     with pytest.raises(InputError, match="start must be auto or a side exit from 1 to 5; got 9"):
         settings = replace(SETTINGS, predictive=RouteSettings(start=8))
-        calibrate_cache(case / "val.parquet", COSTS, settings)
+        calibrate_cache(route_policies / "val.parquet", COSTS, settings)
     sums = replace(COSTS, segment=None, head=None)
     with pytest.raises(InputError, match="only cumulative"):
-        calibrate_cache(case / "val.parquet", sums, SETTINGS)
+        calibrate_cache(route_policies / "val.parquet", sums, SETTINGS)
 
 
 def test_forecasts_that_cost_no_time_are_told():
@@ -169,9 +165,9 @@ def test_the_horizon_has_one_bound():
         RouteArguments(cut=-1.0, horizon=LARGEST_HORIZON + 1)
 
 
-def test_replay_is_a_literal_loop_over_single_samples(case, policies):
-    outcomes = everything(policies.scoring, case / "test.parquet").take(np.arange(250))
-    tune = everything(policies.scoring, case / "val.parquet").table
+def test_replay_is_a_literal_loop_over_single_samples(route_policies, policies):
+    outcomes = everything(policies.scoring, route_policies / "test.parquet").take(np.arange(250))
+    tune = everything(policies.scoring, route_policies / "val.parquet").table
     cut = float(np.quantile(tune.uncertainty, 0.4))
     learned = fit_learned(tune, cut, COSTS, start=1)
     routes = [
@@ -207,8 +203,8 @@ def literal(route, table, cut):
     return EXITS - 1, heads + 1, paid + HEAD[-1] + sum(SEGMENT)
 
 
-def test_a_calibrated_route_is_the_cheapest_that_reaches_its_target(case, policies):
-    val = everything(policies.scoring, case / "val.parquet")
+def test_a_calibrated_route_is_the_cheapest_that_reaches_its_target(route_policies, policies):
+    val = everything(policies.scoring, route_policies / "val.parquet")
     tune, rest = (part.rows for part in deal(val, 0.2, 17))
     full = replay(rest, (None,) * (EXITS - 1) + (math.inf,), COSTS).mean_cost
     for method, make in (
@@ -235,14 +231,14 @@ def test_a_calibrated_route_is_the_cheapest_that_reaches_its_target(case, polici
     assert lowest < full
     assert replay(rest, chosen, COSTS).mean_cost == pytest.approx(lowest)
     settings = replace(SETTINGS, wanted=[("predictive", 1.0)], selected=("predictive", 1.0))
-    beyond = calibrate_cache(case / "val.parquet", COSTS, settings).selected
+    beyond = calibrate_cache(route_policies / "val.parquet", COSTS, settings).selected
     assert not beyond.feasible
     assert "no cut of predictive reaches" in beyond.reason
     assert replay(rest, beyond, COSTS).accuracy == beyond.nearest
 
 
-def test_evaluation_counts_the_heads_and_forecasts_of_every_sample(case, policies):
-    outcomes = read_test(case / "test.parquet", policies, COSTS)
+def test_evaluation_counts_the_heads_and_forecasts_of_every_sample(route_policies, policies):
+    outcomes = read_test(route_policies / "test.parquet", policies, COSTS)
     report = measure(policies, outcomes, COSTS)
     for policy in policies.policies:
         entry = report.evaluation[policy.method][f"{policy.target:g}"]

@@ -20,13 +20,7 @@ SHORT = Train(epochs=3, batch_size=16, learning_rate=0.01)
 TWO_PHASE = SHORT.model_copy(update={"mode": "two_phase", "epochs": 2, "backbone_epochs": 2})
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Networks as small as these are slower with two."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")  # networks this small lose by waiting for a second one
 
 
 @pytest.fixture(scope="module")

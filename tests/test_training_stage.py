@@ -27,13 +27,7 @@ ROOT = Path(__file__).resolve().parents[1]
 CHANNELS = [2, 2, 4]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Networks as small as these are slower with two."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")  # networks this small lose by waiting for a second one
 
 
 def network(seed=0):

@@ -1,10 +1,10 @@
 """README block from results/backbones: networks of every kind, cut, exported, quantised and run."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from offramp.host import summary
+from offramp.report.reading import read_json
 
 RESULT = Path("results/backbones/result.json")
 MEGA = 1e6
@@ -12,7 +12,7 @@ MEGA = 1e6
 
 def backbones_block() -> str:
     """Return a row per network: its cost, how far engines are from the uncut torch network, live against replay."""
-    measured = json.loads(RESULT.read_text(encoding="utf-8"))
+    measured = read_json(RESULT)
     lines = [
         "| network | exits after | full network, million MACs (uncut) | logits: cut − uncut, ONNX − torch "
         "| same answers in INT8 | live ≠ replay (torch, onnx, INT8) |",

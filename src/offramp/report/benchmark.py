@@ -1,11 +1,11 @@
 """The benchmark's tables in README.md, as Markdown, from metrics/benchmark.json."""
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from offramp.report.calibration import names
+from offramp.report.reading import read_json
 
 ABOUT, FULL = "about", "full"
 Content = Mapping[str, Any]
@@ -97,4 +97,4 @@ def _about(content: Content) -> str:
 
 
 def _measured() -> Any:
-    return json.loads(Path("metrics/benchmark.json").read_text(encoding="utf-8"))
+    return read_json(Path("metrics/benchmark.json"))

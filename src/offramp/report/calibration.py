@@ -1,10 +1,10 @@
 """README blocks on policies, from metrics/ and results/: what they promise, keep and cost."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from offramp.host import summary
+from offramp.report.reading import read_json
 
 METRICS = Path("metrics")
 RESULTS = Path("results")
@@ -12,14 +12,14 @@ RESULTS = Path("results")
 
 def deployable_table() -> str:
     """Return the policies that keep their promise by proof or by construction: certified ones and budgets."""
-    evaluation = _read(METRICS / "evaluation.json")
+    evaluation = read_json(METRICS / "evaluation.json")
     full = evaluation["full"]
     lines = [
         "| policy | loss: in-sample | certified | held-out test (95 %) | accuracy on test (95 %) | share of MACs |",
         "|---|---|---|---|---|---|",
         f"| full network | | | 0 | {full['accuracy']:.4f} | 1 ({full['mmacs']:.2f} million) |",
     ]
-    for policy in _read(METRICS / "policies.json")["policies"]:
+    for policy in read_json(METRICS / "policies.json")["policies"]:
         if policy["method"] not in ("certified", "budget"):
             continue
         row = evaluation[policy["method"]][f"{policy['target']:g}"]
@@ -34,12 +34,12 @@ def deployable_table() -> str:
 
 
 def policies_table() -> str:
-    evaluation = _read(METRICS / "evaluation.json")
+    evaluation = read_json(METRICS / "evaluation.json")
     lines = [
         "| policy | accuracy: in-sample | on test (95 %) | loss on test (95 %) | share of MACs (95 %) | target met |",
         "|---|---|---|---|---|---|",
     ]
-    for policy in _read(METRICS / "policies.json")["policies"]:
+    for policy in read_json(METRICS / "policies.json")["policies"]:
         row = evaluation[policy["method"]][f"{policy['target']:g}"]
         met = "infeasible" if not row["feasible"] else "yes" if row["meets_target"] else "no"
         lines.append(
@@ -55,7 +55,7 @@ def _name(policy: dict[str, Any]) -> str:
 
 def names() -> dict[str, str]:
     """Return what policies are called where one row of a table may be of any of them."""
-    policies = _read(METRICS / "policies.json")["policies"]
+    policies = read_json(METRICS / "policies.json")["policies"]
     return {policy["name"]: _name(policy) + ("" if policy["feasible"] else ", infeasible") for policy in policies}
 
 
@@ -71,7 +71,7 @@ def validity() -> str:
         "|---|---|---|---|",
     ]
     for path in sorted((RESULTS / "validity").glob("*.json"), reverse=True):
-        measured = _read(path)
+        measured = read_json(path)
         certified = [setting["certified"]["violations"]["rate"] for setting in measured["settings"]]
         naive = [setting["overall"]["violations"]["rate"] for setting in measured["settings"]]
         lines.append(
@@ -84,7 +84,7 @@ def validity() -> str:
 def power() -> str:
     """Return what certified policies cost, procedure by procedure, per population."""
     files = sorted((RESULTS / "power").glob("*.json"), reverse=True)
-    measured = [_read(path) for path in files]
+    measured = [read_json(path) for path in files]
     losses = (0.01, 0.02)
     columns = [f"{_population(result)}, {100 * loss:g} pt" for result in measured for loss in losses]
     lines = ["| certified by | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
@@ -100,7 +100,7 @@ def power() -> str:
 def optimiser() -> str:
     lines = []
     for path in sorted((RESULTS / "joint_optimiser").glob("*.json"), reverse=True):
-        measured = _read(path)
+        measured = read_json(path)
         ratios = [row["ratio"] for row in measured["targets"]]
         against = [row["joint"] / row["shared"] for row in measured["targets"]]
         seconds = measured["seconds"]["multipliers"]
@@ -123,7 +123,7 @@ def _range(values: list[float]) -> str:
 
 
 def cutoff_table() -> str:
-    sweep = _read(METRICS / "sweep.json")
+    sweep = read_json(METRICS / "sweep.json")
     lines = [
         f"Entropy cutoff {sweep['cutoff']:g} at every side exit: accuracy {sweep['accuracy']:.4f} at "
         f"{sweep['mac_ratio']:.3f} of the full network's MACs.",
@@ -138,7 +138,7 @@ def cutoff_table() -> str:
 
 
 def times() -> str:
-    measured = _read(RESULTS / "fresh_clone" / "result.json")
+    measured = read_json(RESULTS / "fresh_clone" / "result.json")
     seconds, host = measured["seconds"], summary(measured["host"])
     lines = ["| command | seconds |", "|---|---|"]
     lines += [f"| {name} | {value:.1f} |" for name, value in seconds.items()]
@@ -146,7 +146,7 @@ def times() -> str:
 
 
 def throughput() -> str:
-    measured = _read(RESULTS / "logits_throughput" / "result.json")
+    measured = read_json(RESULTS / "logits_throughput" / "result.json")
     forward, whole = measured["forward_ratio"], measured["whole_ratio"]
     return (
         f"Against a bare forward pass over the same batches in memory, the forward pass inside the stage reaches "
@@ -154,7 +154,3 @@ def throughput() -> str:
         f"{whole['median']:.2f} ({whole['low']:.2f} to {whole['high']:.2f}): median and range of {measured['repeats']} "
         f"repeats side by side, {measured['images']} images, on {summary(measured['host'])}."
     )
-
-
-def _read(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))

@@ -1,10 +1,10 @@
 """README blocks from results/cifar10: networks, the assignment's two tasks, three classic mistakes."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from offramp.host import summary
+from offramp.report.reading import read_json
 
 RESULTS = Path("results/cifar10")
 GIVEN = "given"
@@ -29,7 +29,7 @@ def networks_block() -> str:
         if not (folder / "result.json").exists():
             lines.append(f"| {words} | missing: {MISSING[name]} | | | | | |")
             continue
-        lines.append(_network(words, _read(folder / "result.json"), _read(folder / "evaluation.json")))
+        lines.append(_network(words, read_json(folder / "result.json"), read_json(folder / "evaluation.json")))
     return "\n".join([*lines, "", f"{_all_test_images()}{_hosts()}"])
 
 
@@ -50,7 +50,7 @@ def _network(words: str, result: dict[str, Any], evaluation: dict[str, Any]) -> 
 def _all_test_images() -> str:
     """Return the given weights' accuracies on val and test together: both are of the published test split."""
     path = RESULTS / GIVEN / "result.json"
-    exits = _read(path)["exits"] if path.exists() else {}
+    exits = read_json(path)["exits"] if path.exists() else {}
     if "val_and_test" not in exits:
         return ""
     accuracies = " ".join(f"{value:.4f}" for value in exits["val_and_test"].values())
@@ -58,13 +58,13 @@ def _all_test_images() -> str:
 
 
 def _hosts() -> str:
-    hosts = {summary(_read(path)["host"]) for path in sorted(RESULTS.glob("*/result.json"))}
+    hosts = {summary(read_json(path)["host"]) for path in sorted(RESULTS.glob("*/result.json"))}
     return f"From `results/cifar10/*/result.json`, which name their commands; on {'; '.join(sorted(hosts))}."
 
 
 def task_1_block() -> str:
     """Return what each exit did live at the cutoff of 0.6 nats: samples, accuracy, seconds."""
-    task = _read(RESULTS / GIVEN / "result.json")["tasks"]["task_1"]
+    task = read_json(RESULTS / GIVEN / "result.json")["tasks"]["task_1"]
     single, batched = task["cutoff@0.6"]["batch_1"], task["cutoff@0.6"]["batch_64"]
     lines = ["| exit | samples | accuracy | seconds, batch 1 | seconds, batch 64 |", "|---" * 5 + "|"]
     for name, row in single["exits"].items():
@@ -84,7 +84,7 @@ def task_1_block() -> str:
 
 def task_2_block() -> str:
     """Return, per target, what thresholds chosen on val do on test, and what choosing on test would have claimed."""
-    task = _read(RESULTS / GIVEN / "result.json")["tasks"]["task_2"]
+    task = read_json(RESULTS / GIVEN / "result.json")["tasks"]["task_2"]
     lines = [
         "| policy | on val, where it was chosen | on test (95 %) | share of MACs "
         "| *the mistake*: chosen and reported on test, claims | share of MACs |",
@@ -105,7 +105,7 @@ def task_2_block() -> str:
 
 def mistakes_block() -> str:
     """Return the three classic mistakes in words, with their figures."""
-    found = _read(RESULTS / GIVEN / "result.json")["mistakes"]
+    found = read_json(RESULTS / GIVEN / "result.json")["mistakes"]
     return "\n".join(
         f"{number}. {text}" for number, text in enumerate((_inverted(found), _tuned(found), _forgotten(found)), start=1)
     )
@@ -145,7 +145,3 @@ def _forgotten(found: dict[str, Any]) -> str:
         f"without these it seems to be {row['mistake_early_exits_only']:.3f}, weighted by who *reaches* an exit "
         f"{row['mistake_weighted_by_reaching']:.3f}."
     )
-
-
-def _read(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))

@@ -1,17 +1,17 @@
 """README blocks from results/deployment: the policies for this machine on all test images, and both engines."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from offramp.host import summary
+from offramp.report.reading import read_json
 
 RESULT = Path("results/deployment/result.json")
 
 
 def deployment_table() -> str:
     """Return speed, loss and agreement with replay of every contestant at every batch size."""
-    measured = json.loads(RESULT.read_text(encoding="utf-8"))
+    measured = read_json(RESULT)
     lines = [
         "| batch | policy | exits on | loss (95 %) | ms per sample | faster (10 to 90 %) | MACs saved | efficiency "
         "| modelled | of it segments | mismatches |",

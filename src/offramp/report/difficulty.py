@@ -1,9 +1,10 @@
 """README blocks on prediction depth and on smaller models, from metrics/{depth,smaller}.json and plots/depth.csv."""
 
 import csv
-import json
 from pathlib import Path
 from typing import Any
+
+from offramp.report.reading import read_json
 
 METRICS, PLOTS = Path("metrics"), Path("plots")
 WORDS = {"logits": "the exits' own answers", "knn": "nearest neighbours"}
@@ -107,5 +108,5 @@ def _number(cell: str) -> str:
 
 
 def _read(name: str) -> Row:
-    content: Row = json.loads((METRICS / f"{name}.json").read_text(encoding="utf-8"))
+    content: Row = read_json(METRICS / f"{name}.json")
     return content

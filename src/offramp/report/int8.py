@@ -1,11 +1,11 @@
 """README blocks on INT8, as Markdown, from metrics/{evaluation_int8,int8}.json and results/quantisation/result.json."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from offramp.host import summary
+from offramp.report.reading import read_json
 
 Content = Mapping[str, Any]
 WORDS = {"full": "full network", "selected": "selected policy"}
@@ -84,4 +84,4 @@ def _spread(row: Content, key: str, digits: int, bounds: str = "") -> str:
 
 
 def _read(path: str) -> Any:
-    return json.loads(Path(path).read_text(encoding="utf-8"))
+    return read_json(Path(path))

@@ -1,10 +1,10 @@
 """README blocks from metrics/latency.json: what the engines take, and from when on an exit pays for its head."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from offramp.costs import Costs, LatencyRow, read_costs
+from offramp.report.reading import read_json
 
 METRICS = Path("metrics")
 ENGINES = ("onnx", "onnx_int8", "torch")
@@ -61,4 +61,4 @@ def _full(row: dict[str, Any]) -> str:
 
 
 def _latency() -> Any:
-    return json.loads((METRICS / "latency.json").read_text(encoding="utf-8"))
+    return read_json(METRICS / "latency.json")

@@ -1,11 +1,11 @@
 """README blocks on Predictive Exit, as Markdown, from results/predictive/narrow."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from offramp.host import summary
+from offramp.report.reading import read_json
 
 NARROW = Path("results/predictive/narrow")
 WORDS = {
@@ -194,4 +194,4 @@ def _loss(found: Content) -> str:
 
 
 def _read(name: str) -> Any:
-    return json.loads((NARROW / name).read_text(encoding="utf-8"))
+    return read_json(NARROW / name)

@@ -1,16 +1,16 @@
 """README block from results/streaming: what preparing many images takes."""
 
-import json
 from pathlib import Path
 
 from offramp.host import summary
+from offramp.report.reading import read_json
 
 RESULT = Path("results/streaming/result.json")
 
 
 def streaming_block() -> str:
     """Return peak memory and seconds of the prepare stage per source and number of images."""
-    measured = json.loads(RESULT.read_text(encoding="utf-8"))
+    measured = read_json(RESULT)
     runs = {(run["source"], run["images"]): run for run in measured["runs"]}
     sizes = sorted({images for _, images in runs})
     lines = ["| source | " + " | ".join(f"{n:,} images" for n in sizes) + " |", "|---" * (1 + len(sizes)) + "|"]
