@@ -5,7 +5,7 @@ READY := $(VENV)/.ready
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export DVC_NO_ANALYTICS := 1
 
-.PHONY: setup repro test lint experiments readme up-to-date
+.PHONY: setup repro test lint experiments experiments-ci readme up-to-date
 
 setup: $(READY)
 
@@ -20,7 +20,8 @@ $(READY): pyproject.toml constraints.txt
 
 repro: $(READY)    ## run what is out of date of the pipeline
 	@offramp check params.yaml
-	@dvc repro
+	@python -m studies
+	@dvc repro -P
 
 # Two processes, a file at a time; without the variable two trainings at once would spin on each other's cores.
 test: $(READY)
@@ -30,6 +31,7 @@ lint: $(READY)
 	@ruff check .
 	@ruff format --check .
 	@mypy
+	@lint-imports > .lint-imports.tmp || { cat .lint-imports.tmp; exit 1; }
 
 experiments: $(READY)    ## measure again what results/ holds
 	@python -m experiments.certificates.size
@@ -45,12 +47,17 @@ experiments: $(READY)    ## measure again what results/ holds
 	@python -m experiments.predictive_vgg
 	@python -m experiments.fresh_clone
 
+experiments-ci: $(READY)    ## the seeded statistical experiments in short, a few minutes; writes nothing
+	@python -m experiments.certificates.boundary --runs 200
+	@python -m experiments.certificates.validity --runs 150
+	@python -m experiments.certificates.power --runs 40
+
 readme: $(READY)    ## write the measured numbers into README.md
-	@python -m offramp.report README.md
+	@python -m docs.readme README.md
 
 # Committed results belong to the committed code and parameters: nothing but the always-run stages would run.
 up-to-date: $(READY)
-	@python -m offramp.report --check README.md
-	@plan=$$(dvc repro --dry --allow-missing) || { echo "$$plan"; exit 1; }; \
-	stale=$$(echo "$$plan" | grep "Running stage" | grep -vE "'(inputs|host)'"); \
+	@python -m docs.readme --check README.md
+	@plan=$$(dvc repro -P --dry --allow-missing) || { echo "$$plan"; exit 1; }; \
+	stale=$$(echo "$$plan" | grep "Running stage" | grep -vE "'(inputs|deployment/dvc.yaml:host)'"); \
 	test -z "$$stale" || { echo "out of date, run make repro and commit the results:"; echo "$$stale"; exit 1; }

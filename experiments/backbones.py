@@ -17,23 +17,23 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from offramp.benchmark.agreement import compare
-from offramp.device import set_up
-from offramp.files import write_json
-from offramp.host import describe
-from offramp.macs import count_macs
-from offramp.networks.backbones import classifier_of
+from offramp.data.sources import cluttered_digits
+from offramp.networks.device import set_up
 from offramp.networks.early_exit import EarlyExitNetwork
-from offramp.networks.weights import Description
-from offramp.policies import midway
-from offramp.runtime.exporting import export
+from offramp.networks.file import Description
+from offramp.networks.macs import count_macs
+from offramp.networks.torchvision import classifier_of
+from offramp.policies.policy import Policy, midway
+from offramp.project.files import write_json
+from offramp.project.host import describe
+from offramp.runtime.benchmark.agreement import compare_live
+from offramp.runtime.engines.exporting import export
+from offramp.runtime.engines.onnx import OnnxEngine
+from offramp.runtime.engines.pieces import Engine
+from offramp.runtime.engines.torch import TorchEngine
+from offramp.runtime.int8.quantising import quantise
 from offramp.runtime.live import Runtime
-from offramp.runtime.onnx_engine import OnnxEngine
-from offramp.runtime.quantising import quantise
-from offramp.runtime.steps import Engine
-from offramp.runtime.torch_engine import TorchEngine
-from offramp.scoring import Scoring
-from offramp.sources import cluttered_digits
+from offramp.scores.scoring import Scoring
 
 NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
     "resnet18": ("torchvision", {"backbone": "resnet18", "exits": ["layer1", "layer2", "layer3"]}),
@@ -137,10 +137,10 @@ def live(engine: Engine, logits: NDArray[np.float32], images: Images) -> dict[st
     scoring = Scoring.plain("entropy", [f"exit_{k + 1}" for k in range(logits.shape[1])])
     ordered = np.sort(scoring(logits)[:, :-1], axis=0)[len(logits) // 2 - 1 : len(logits) // 2 + 1]
     thresholds = (*(midway(float(low), float(high)) for low, high in ordered.T), math.inf)
-    runtime = Runtime(engine, thresholds, scoring)
+    runtime = Runtime(engine, Policy(thresholds, scoring=scoring))
     answers = [runtime(batch) for batch in _batches(images)]
     label, taken = (np.concatenate([getattr(part, what) for part in answers]) for what in ("label", "exit"))
-    found = compare(label, taken, logits, thresholds, scoring, BATCH)
+    found = compare_live(label, taken, logits, Policy(thresholds, scoring=scoring), BATCH)
     shares = np.bincount(taken, minlength=logits.shape[1]) / len(taken)
     return {"exit_shares": [float(share) for share in shares], "mismatches": found.mismatches}
 

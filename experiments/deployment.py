@@ -14,28 +14,28 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from offramp.benchmark.agreement import compare
-from offramp.benchmark.caching import Pictures, first_pictures, logits_of
-from offramp.benchmark.measuring import Measured, measure
 from offramp.cache.reading import open_cache
 from offramp.calibration import calibrate_cache
-from offramp.costs import Costs, LatencyRow, from_parts, read_costs
-from offramp.elimination import masked
+from offramp.calibration.elimination import masked
+from offramp.calibration.params import Calibration
+from offramp.data.prepared import read_split
 from offramp.evaluation.comparison import paired_row
-from offramp.files import write_json
-from offramp.host import describe
-from offramp.latency import Latency, timed_scoring
-from offramp.latency import measure as measure_latency
-from offramp.named import FULL, Named, named_policy
-from offramp.params.calibration import Calibration
-from offramp.params.project import Project, read_project
-from offramp.policies import full_network, read_policies
-from offramp.prepared import read_split
+from offramp.params import Project, read_project
+from offramp.policies.costs import Costs, LatencyRow, from_parts, read_costs
+from offramp.policies.file import read_policies
+from offramp.policies.policy import FULL, Policy, full_network, named_policy
+from offramp.policies.replay import costs_under
+from offramp.project.files import write_json
+from offramp.project.host import describe
+from offramp.runtime.benchmark.agreement import compare_live
+from offramp.runtime.benchmark.caching import Pictures, first_pictures, logits_of
+from offramp.runtime.benchmark.measuring import Measured, time_policies
 from offramp.runtime.engines import open_engine
+from offramp.runtime.engines.pieces import Engine
+from offramp.runtime.latency import Latency, time_parts, timed_scoring
 from offramp.runtime.live import Images, Runtime
-from offramp.runtime.steps import Engine
-from offramp.scoring import Scoring
-from offramp.timing import spread
+from offramp.runtime.timing import spread
+from offramp.scores.scoring import Scoring
 
 BATCH_SIZES = (1, 64)
 REPEATS = 5
@@ -55,7 +55,7 @@ def main() -> None:
     macs = read_costs(Path("metrics/costs.json"))
     exits = [f"exit_{k + 1}" for k in range(macs.n_exits)]
     scoring = timed_scoring(project.uncertainty.score, exits, len(pictures.split.classes))
-    measured = measure_latency(engine, scoring, pictures.split.image_shape, BATCH_SIZES, LATENCY_REPEATS)
+    measured = time_parts(engine, scoring, pictures.split.image_shape, BATCH_SIZES, LATENCY_REPEATS)
     batches = {}
     for batch_size, latency in measured.items():
         row = LatencyRow("onnx", batch_size)
@@ -86,7 +86,7 @@ def _costs(latency: Latency, row: LatencyRow) -> Costs:
     return from_parts("ms", parts["segment"].tolist(), parts["head"].tolist(), row)
 
 
-def _policies(project: Project, costs: Costs) -> dict[str, Named]:
+def _policies(project: Project, costs: Costs) -> dict[str, Policy]:
     """Return the contestants by what they are called in the result."""
     settings = Calibration(uncertainty=project.uncertainty, calibrate=project.calibrate).settings()
     settings = replace(settings, wanted=[settings.selected])
@@ -94,7 +94,7 @@ def _policies(project: Project, costs: Costs) -> dict[str, Named]:
     for_macs = read_policies(Path("metrics/policies.json"))
     few = named_policy("selected", for_macs)
     few = replace(
-        few, name=FEW, thresholds=masked(few.thresholds, [k in FEW_EXITS for k in range(len(few.thresholds))])
+        few, title=FEW, thresholds=masked(few.thresholds, [k in FEW_EXITS for k in range(len(few.thresholds))])
     )
     return {
         FULL: named_policy(FULL, for_macs),
@@ -109,21 +109,19 @@ class Contest:
     """The contestants on all test images at one batch size."""
 
     def __init__(
-        self, engine: Engine, pictures: Pictures, macs: Costs, latency: Costs, policies: dict[str, Named]
+        self, engine: Engine, pictures: Pictures, macs: Costs, latency: Costs, policies: dict[str, Policy]
     ) -> None:
         self._engine, self._pictures, self._policies = engine, pictures, policies
         self._costs = {"mac": macs, "modelled": latency}
 
     def results(self, batch_size: int) -> dict[str, Any]:
         images = self._pictures.images
-        runtimes = {
-            name: Runtime(self._engine, policy.thresholds, policy.scoring) for name, policy in self._policies.items()
-        }
+        runtimes = {name: Runtime(self._engine, policy) for name, policy in self._policies.items()}
         logits = np.concatenate(
             [self._engine.exit_logits(images[i : i + batch_size]) for i in range(0, len(images), batch_size)]
         )
         main = logits_of(open_cache(TEST), self._pictures.sample)
-        measured = measure(runtimes, images, batch_size, REPEATS, logits.shape[1])
+        measured = time_policies(runtimes, images, batch_size, REPEATS, logits.shape[1])
         return {
             name: self._row(policy, measured[name], measured[FULL], logits, main)
             for name, policy in self._policies.items()
@@ -131,7 +129,7 @@ class Contest:
 
     def _row(
         self,
-        policy: Named,
+        policy: Policy,
         measured: Measured,
         full: Measured,
         logits: NDArray[np.floating],
@@ -141,13 +139,10 @@ class Contest:
         label, taken = measured.label[0], measured.exit[0]
         right, full_right = label == self._pictures.label, full.label[0] == self._pictures.label
         same = max(
-            (
-                compare(*answers, logits, policy.thresholds, policy.scoring)
-                for answers in zip(measured.label, measured.exit, strict=True)
-            ),
+            (compare_live(*answers, logits, policy) for answers in zip(measured.label, measured.exit, strict=True)),
             key=lambda agreement: agreement.mismatches,
         )
-        other = compare(label, taken, main, policy.thresholds, policy.scoring)
+        other = compare_live(label, taken, main, policy)
         ms, low, high = spread(measured.seconds / len(label) * 1e3)
         row: dict[str, Any] = {
             "policy": policy.name,
@@ -163,13 +158,14 @@ class Contest:
         }
         return row if other.largest_gap is None else row | {"largest_gap_main_cache": other.largest_gap}
 
-    def _speed(self, policy: Named, measured: Measured, full: Measured) -> dict[str, float]:
+    def _speed(self, policy: Policy, measured: Measured, full: Measured) -> dict[str, float]:
         speedup, low, high = spread(full.seconds / measured.seconds)
-        enabled = [threshold is not None for threshold in policy.thresholds]
         found = {"speedup": speedup, "speedup_low": low, "speedup_high": high}
         means = {}
         for name, costs in self._costs.items():
-            means[name] = float(policy.scoring.costs(costs).at_exits(enabled)[measured.exit[0]].mean())
+            means[name] = float(
+                costs_under(policy.require_scoring(), costs).at_exits(policy.enabled)[measured.exit[0]].mean()
+            )
             found[f"{name}_speedup"] = costs.full / means[name]
         latency = self._costs["modelled"]
         assert latency.segment is not None, "measured by the part"
@@ -187,7 +183,8 @@ def _engines(onnx: Engine, threads: int, images: Images, exits: list[str]) -> di
         batches = [images[start : start + batch_size] for start in starts]
         seconds: dict[str, list[float]] = {engine.name: [] for engine in (onnx, torch)}
         runtimes = {
-            e.name: Runtime(e, full_network(len(exits)), Scoring.plain("entropy", exits)) for e in (onnx, torch)
+            e.name: Runtime(e, Policy(full_network(len(exits)), scoring=Scoring.plain("entropy", exits)))
+            for e in (onnx, torch)
         }
         for _ in range(ENGINE_TURNS):
             for name, runtime in runtimes.items():

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from offramp.costs import Costs
-from offramp.outcomes import Outcomes
+from offramp.policies.costs import Costs
+from offramp.policies.outcomes import Outcomes
 
 Floats = NDArray[np.float64]
 

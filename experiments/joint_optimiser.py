@@ -15,19 +15,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from experiments.grid_oracle import Grid, grid_policies
 from tqdm import tqdm
 
+from experiments.grid_oracle import Grid, grid_policies
 from offramp.cache.reading import open_cache
-from offramp.calibration.joint import HIGHEST, MULTIPLIERS, Joint
-from offramp.calibration.overall import overall
+from offramp.calibration.joint_search import HIGHEST, MULTIPLIERS, Joint
+from offramp.calibration.overall_and_budget import overall
 from offramp.calibration.shared import shared
-from offramp.costs import from_parts, read_costs
-from offramp.files import sha256, write_json
-from offramp.host import describe
-from offramp.outcomes import Outcomes, read_outcomes
-from offramp.replay import replay
-from offramp.scoring import Scoring
+from offramp.policies.costs import from_parts, read_costs
+from offramp.policies.outcomes import Outcomes, read_outcomes
+from offramp.policies.replay import replay
+from offramp.project.files import sha256, write_json
+from offramp.project.host import describe
+from offramp.scores.scoring import Scoring
 
 LOSSES = (0.0, 0.005, 0.01, 0.02, 0.03)
 OPTIONS = 20
@@ -81,7 +81,7 @@ def compare(joint: Joint, grid: Grid, loss: float) -> dict[str, float]:
     outcomes, costs = joint.outcomes, joint.costs
     wanted = int(outcomes.correct[:, -1].sum()) - round(loss * len(outcomes))
     target = wanted / len(outcomes)
-    found = replay(outcomes, overall(joint, target).thresholds, costs)
+    found = replay(outcomes, overall(joint, target), costs)
     assert found.correct.sum() >= wanted, "the full network reaches the target, so the search must"
     best = grid.cheapest(wanted)[0] / costs.full
     return {
@@ -90,7 +90,7 @@ def compare(joint: Joint, grid: Grid, loss: float) -> dict[str, float]:
         "joint": found.cost_ratio,
         "grid": best,
         "ratio": found.cost_ratio / best,
-        "shared": replay(outcomes, shared(outcomes, costs, target).thresholds, costs).cost_ratio,
+        "shared": replay(outcomes, shared(outcomes, costs, target), costs).cost_ratio,
     }
 
 

@@ -9,14 +9,14 @@ import tempfile
 import time
 from pathlib import Path
 
-from offramp.device import set_up
-from offramp.files import write_json
-from offramp.host import describe
-from offramp.inference import fill_cache
-from offramp.networks.weights import load_network
-from offramp.params.project import read_project
-from offramp.prepared import read_batches, read_split
-from offramp.runtime.torch_engine import TorchEngine
+from offramp.cache.filling import fill_cache
+from offramp.data.prepared import read_batches, read_split
+from offramp.networks.device import set_up
+from offramp.networks.file import load_network
+from offramp.params import read_project
+from offramp.project.files import write_json
+from offramp.project.host import describe
+from offramp.runtime.engines.torch import TorchEngine
 
 REPEATS = 7
 

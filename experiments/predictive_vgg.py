@@ -21,35 +21,35 @@ from typing import Any
 import numpy as np
 import yaml
 
-from offramp.benchmark.agreement import compare
-from offramp.benchmark.caching import Pictures, first_pictures
-from offramp.benchmark.measuring import Measured, measure
-from offramp.benchmark.walked import heads, paid
 from offramp.cache.reading import open_cache
-from offramp.costs import Costs, read_costs
-from offramp.figures.predictive import draw_predictive
-from offramp.files import write_json
-from offramp.fitting import fit_scoring
-from offramp.host import describe
-from offramp.named import FULL, Named
-from offramp.params.predictive import Predictive
-from offramp.params.project import Project, read_project
-from offramp.params.reading import override
-from offramp.policies import full_network
-from offramp.predictive.activation import Activation
-from offramp.predictive.contest import Contest
-from offramp.predictive.material import Fold
-from offramp.predictive.results import Comparison, compare_all, write_comparison
-from offramp.predictive.rules import RouteRule
-from offramp.predictive.setting_up import material_of, plan_of
-from offramp.prepared import read_split
+from offramp.data.prepared import read_split
+from offramp.params import Project, read_project
+from offramp.policies.costs import Costs, read_costs
+from offramp.policies.policy import FULL, Policy, full_network
+from offramp.policies.routes.rule import RouteRule
+from offramp.project.files import write_json
+from offramp.project.host import describe
+from offramp.project.sections import override, validate
+from offramp.project.yaml import read_yaml
+from offramp.runtime.benchmark.agreement import compare_live
+from offramp.runtime.benchmark.caching import Pictures, first_pictures
+from offramp.runtime.benchmark.measuring import Measured, time_policies
+from offramp.runtime.benchmark.session import heads, paid
 from offramp.runtime.engines import open_engine
-from offramp.runtime.steps import Engine
-from offramp.runtime.walking import runtime_for
-from offramp.scoring import ACTIVATION, Scoring
-from offramp.timing import spread
+from offramp.runtime.engines.pieces import Engine
+from offramp.runtime.live_routes import runtime_for
+from offramp.runtime.timing import spread
+from offramp.scores.activation import ACTIVATION, Activation
+from offramp.scores.fitting import fit_scoring
+from offramp.scores.scoring import Scoring
+from studies.predictive_exit.contest import Contest
+from studies.predictive_exit.figures import draw_predictive
+from studies.predictive_exit.material import Fold
+from studies.predictive_exit.params import Predictive, Study
+from studies.predictive_exit.results import Comparison, compare_all, material_of, plan_of, write_comparison
 
 RESULTS = Path("results/predictive")
+STUDY = Path("studies/predictive_exit/params.yaml")
 COPIED = ("src", "stages")
 LIVE = ("every_exit", "predictive", "single_jump", "learned")
 CUTS = 150
@@ -166,13 +166,17 @@ def _call(folder: Path, script: str, arguments: Sequence[str]) -> None:
 def _compare(project: Project, costs: Costs, folder: Path) -> Comparison:
     """Return the comparison under every activation statistic and the score of params.yaml."""
     params = Predictive.model_validate(
-        {**project.predictive.model_dump(), "statistics": ["signed_mean", "mean_max"], "cuts": CUTS}
+        {**_study().model_dump(), "statistics": ["signed_mean", "mean_max"], "cuts": CUTS}
     )
     val, test = (open_cache(folder / f"data/logits/{split}.parquet") for split in ("val", "test"))
     score = project.uncertainty
     material = material_of(val, test, params, _fold(project), score.score, score.temperature)
     plan = plan_of(params, project.seed, costs, folder / "metrics/latency.json", project.calibrate.latency.row)
     return compare_all(material, costs, plan)
+
+
+def _study() -> Predictive:
+    return validate(Study, read_yaml(STUDY), str(STUDY)).predictive
 
 
 def _fold(project: Project) -> Fold:
@@ -191,17 +195,17 @@ def _live(found: Comparison, project: Project, costs: Costs, folder: Path) -> di
     return result
 
 
-def _policies(found: Comparison, project: Project, folder: Path) -> dict[str, Named]:
+def _policies(found: Comparison, project: Project, folder: Path) -> dict[str, Policy]:
     exits = found.material.exits
     score = project.uncertainty
     plain = Scoring.plain("entropy", exits)
-    policies = {FULL: Named(FULL, full_network(len(exits)), plain)}
+    policies = {FULL: Policy(full_network(len(exits)), scoring=plain, title=FULL)}
     loss = min(contest.max_loss for contest in found.contests)
     for contest in found.contests:
         if contest.max_loss == loss:
             activation = contest.scored.look.score
             if isinstance(activation, Activation):
-                scoring = Scoring(ACTIVATION, dict.fromkeys(exits, 1.0), activation=activation)
+                scoring = Scoring(ACTIVATION, dict.fromkeys(exits, 1.0), fitted=activation)
             else:
                 val = open_cache(folder / "data/logits/val.parquet")
                 fold = _fold(project)
@@ -210,25 +214,25 @@ def _policies(found: Comparison, project: Project, folder: Path) -> dict[str, Na
     return policies
 
 
-def _routes(contest: Contest, scoring: Scoring, n_exits: int) -> dict[str, Named]:
+def _routes(contest: Contest, scoring: Scoring, n_exits: int) -> dict[str, Policy]:
     found = {}
     for name in LIVE:
         if name in contest.compared:
             chosen = contest.compared[name]
             rule = RouteRule(chosen.route, chosen.cut)
             called = f"{contest.scored.name}/{name}"
-            found[called] = Named(called, rule.thresholds(n_exits), scoring, rule=rule)
+            found[called] = Policy(rule.thresholds(n_exits), rule, scoring=scoring, title=called)
     return found
 
 
 def _contest(
-    engine: Engine, pictures: Pictures, policies: Mapping[str, Named], costs: Costs, batch_size: int
+    engine: Engine, pictures: Pictures, policies: Mapping[str, Policy], costs: Costs, batch_size: int
 ) -> dict[str, Any]:
     images = pictures.images
-    runtimes = {name: runtime_for(engine, policy, policy.scoring) for name, policy in policies.items()}
+    runtimes = {name: runtime_for(engine, policy) for name, policy in policies.items()}
     starts = range(0, len(images), batch_size)
     logits = np.concatenate([engine.exit_logits(images[start : start + batch_size]) for start in starts])
-    measured = measure(runtimes, images, batch_size, REPEATS, logits.shape[1], pictures.sample)
+    measured = time_policies(runtimes, images, batch_size, REPEATS, logits.shape[1], pictures.sample)
     rows = {}
     for name, policy in policies.items():
         rows[name] = _row(policy, measured[name], measured[FULL], pictures, costs, logits)
@@ -237,16 +241,14 @@ def _contest(
 
 
 def _row(
-    policy: Named, measured: Measured, full: Measured, pictures: Pictures, costs: Costs, logits: Any
+    policy: Policy, measured: Measured, full: Measured, pictures: Pictures, costs: Costs, logits: Any
 ) -> dict[str, Any]:
     label, taken = measured.label[0], measured.exit[0]
     visited = None if measured.visited is None else measured.visited[0]
     spent = float(paid(policy, taken, visited, costs, logits.shape[2]).mean())
     speedup, low, high = spread(full.seconds / measured.seconds)
     ms = float(np.median(measured.seconds) / len(label) * 1e3)
-    agreement = compare(
-        label, taken, logits, policy, policy.scoring, measured.batch_size, visited=visited, sample=pictures.sample
-    )
+    agreement = compare_live(label, taken, logits, policy, measured.batch_size, visited=visited, sample=pictures.sample)
     assert math.isfinite(speedup), "every repeat took some time"
     return {
         "accuracy": float((label == pictures.label).mean()),

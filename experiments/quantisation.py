@@ -22,21 +22,21 @@ from onnx import ModelProto
 from onnx.utils import Extractor
 from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 
-from offramp.benchmark.caching import first_pictures
-from offramp.files import write_json
-from offramp.host import describe
-from offramp.params.project import read_project
-from offramp.policies import full_network, read_policies
-from offramp.prepared import read_split
-from offramp.runtime.absorbing import absorb_batch_norm
+from offramp.data.prepared import read_split
+from offramp.params import read_project
+from offramp.policies.file import read_policies
+from offramp.policies.policy import Policy, full_network
+from offramp.project.files import write_json
+from offramp.project.host import describe
+from offramp.runtime.benchmark.caching import first_pictures
 from offramp.runtime.engines import open_graph
-from offramp.runtime.graphs import IMAGES, logits_name
+from offramp.runtime.engines.graphs import IMAGES, logits_name
+from offramp.runtime.engines.onnx import OnnxEngine
+from offramp.runtime.int8.batch_norm import absorb_batch_norm
+from offramp.runtime.int8.quantising import first_tune_images, quantise
 from offramp.runtime.live import Images, Runtime
-from offramp.runtime.onnx_engine import OnnxEngine
-from offramp.runtime.quantising import quantise
-from offramp.scoring import Scoring
-from offramp.timing import interleaved, spread
-from offramp.tune_images import first_tune_images
+from offramp.runtime.timing import interleaved, spread
+from offramp.scores.scoring import Scoring
 
 BATCH_SIZES = {1: 64, 64: 4}  # and how many batches are a turn
 ROUNDS = 40
@@ -119,7 +119,9 @@ def times(models: dict[str, ModelProto], images: Images, threads: int) -> dict[s
     wanted["selected"] = (policies.selected.thresholds, ["float32", "ours", "float32 heads"])
     for policy, (thresholds, names) in wanted.items():
         scoring = policies.scoring if policy == "selected" else Scoring.plain("entropy", policies.exits)
-        runtimes = {name: Runtime(OnnxEngine(models[name], threads), thresholds, scoring) for name in names}
+        runtimes = {
+            name: Runtime(OnnxEngine(models[name], threads), Policy(thresholds, scoring=scoring)) for name in names
+        }
         for size, turn in BATCH_SIZES.items():
             batches = [images[row : row + size] for row in range(0, size * turn, size)]
             runs: dict[str, Callable[[], object]] = {

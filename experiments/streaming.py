@@ -23,8 +23,8 @@ import yaml
 from PIL import Image
 from tqdm import tqdm
 
-from offramp.files import write_json
-from offramp.host import describe
+from offramp.project.files import write_json
+from offramp.project.host import describe
 
 STAGE = Path(__file__).resolve().parents[1] / "stages" / "prepare.py"
 COUNTS = (20_000, 200_000)  # images

@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
-from offramp.costs import write_costs
-from offramp.errors import InputError
-from offramp.macs import count_macs
-from offramp.networks import build
-from offramp.params.networks import Model, Models
-from offramp.params.reading import StageParams, chosen
-from offramp.prepared import read_split
-from offramp.stage import run
+from offramp.data.prepared import read_split
+from offramp.networks.macs import count_macs
+from offramp.networks.params import Model, Models
+from offramp.networks.registry import build
+from offramp.policies.costs import write_costs
+from offramp.project.errors import InputError
+from offramp.project.sections import StageParams, chosen
+from offramp.project.stage import run
 
 
 class Params(StageParams):

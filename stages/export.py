@@ -4,10 +4,10 @@ from pathlib import Path
 
 import onnx
 
-from offramp.files import replacing, sha256
-from offramp.networks.weights import load_network
-from offramp.runtime.exporting import export
-from offramp.stage import run
+from offramp.networks.file import load_network
+from offramp.project.files import replacing, sha256
+from offramp.project.stage import run
+from offramp.runtime.engines.exporting import export
 
 NETWORK = Path("models/network.safetensors")
 GRAPH = Path("models/network.onnx")

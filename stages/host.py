@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from offramp.host import write_host
-from offramp.stage import run
+from offramp.project.host import write_host
+from offramp.project.stage import run
 
 
 def main() -> None:

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from offramp import sources
-from offramp.params.data import Data, Datasets
-from offramp.params.reading import Seed, StageParams, chosen
-from offramp.prepared import write_split
-from offramp.stage import run
+from offramp.data import sources
+from offramp.data.params import Data, Datasets
+from offramp.data.prepared import write_split
+from offramp.project.sections import Seed, StageParams, chosen
+from offramp.project.stage import run
 
 PREPARED = Path("data/prepared")
 

@@ -4,22 +4,21 @@ from pathlib import Path
 
 import onnx
 
-from offramp.files import replacing
-from offramp.params.calibration import Calibrate
-from offramp.params.int8 import Int8
-from offramp.params.reading import StageParams
-from offramp.prepared import read_split
+from offramp.cache.params import Folds
+from offramp.data.prepared import read_split
+from offramp.project.files import replacing
+from offramp.project.sections import StageParams
+from offramp.project.stage import run
 from offramp.runtime.engines import open_graph
-from offramp.runtime.quantising import quantise
-from offramp.stage import run
-from offramp.tune_images import first_tune_images
+from offramp.runtime.int8.quantising import first_tune_images, quantise
+from offramp.runtime.params import Int8
 
 QUANTISED = Path("models/network_int8.onnx")
 
 
 class Params(StageParams):
     int8: Int8
-    calibrate: Calibrate = Calibrate()
+    calibrate: Folds = Folds()
 
 
 def main() -> None:

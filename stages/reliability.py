@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
-from offramp.params.calibration import Calibrate
-from offramp.params.reading import StageParams
-from offramp.reliability import describe, write_reliability
-from offramp.stage import run
+from offramp.cache.params import Folds
+from offramp.evaluation.reliability import describe, write_reliability
+from offramp.project.sections import StageParams
+from offramp.project.stage import run
 
 
 class Params(StageParams):
-    calibrate: Calibrate = Calibrate()
+    calibrate: Folds = Folds()
 
 
 def main() -> None:

@@ -3,14 +3,14 @@
 from pathlib import Path
 
 from offramp.cache.reading import open_cache
-from offramp.costs import read_costs
-from offramp.outcomes import read_outcomes
-from offramp.params.reading import StageParams
-from offramp.params.sweep import Sweep
-from offramp.replay import require_same_exits
-from offramp.scoring import Scoring
-from offramp.stage import run
-from offramp.sweep import write_cutoff, write_sweep
+from offramp.evaluation.params import Sweep
+from offramp.evaluation.sweep import write_cutoff, write_sweep
+from offramp.policies.costs import read_costs
+from offramp.policies.outcomes import read_outcomes
+from offramp.policies.replay import require_same_exits
+from offramp.project.sections import StageParams
+from offramp.project.stage import run
+from offramp.scores.scoring import Scoring
 
 
 class Params(StageParams):

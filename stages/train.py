@@ -10,19 +10,22 @@ from typing import Any
 
 import torch
 
-from offramp.device import set_up
-from offramp.errors import InputError
-from offramp.files import write_csv, write_json
+from offramp.data.prepared import Split, read_split
+from offramp.networks.device import set_up
 from offramp.networks.early_exit import EarlyExitNetwork
-from offramp.networks.loading import load_weights
-from offramp.networks.weights import Description, save_network
-from offramp.params.compute import Compute
-from offramp.params.networks import Definition, Model, Models
-from offramp.params.reading import Section, Seed, StageParams, chosen
-from offramp.params.training import Train, require_start, seen_images_warning
-from offramp.prepared import Split, read_split
-from offramp.stage import run
-from offramp.training import COLUMNS, History, evaluate, read_examples, run_digest, start, train
+from offramp.networks.file import Description, save_network
+from offramp.networks.given_weights import load_weights
+from offramp.networks.params import Definition, Model, Models
+from offramp.networks.training.checkpoint import COLUMNS, History, run_digest
+from offramp.networks.training.examples import read_examples
+from offramp.networks.training.loop import evaluate, train
+from offramp.networks.training.params import Train, require_start, seen_images_warning
+from offramp.networks.training.phases import start
+from offramp.project.errors import InputError
+from offramp.project.files import write_json
+from offramp.project.sections import Compute, Section, Seed, StageParams, chosen
+from offramp.project.stage import run
+from offramp.project.tables import write_table
 
 PREPARED = {split: Path(f"data/prepared/{split}.parquet") for split in ("train", "val")}
 
@@ -107,10 +110,8 @@ def _report(epoch: int, history: History) -> None:
 
 def _write(network: EarlyExitNetwork, description: Description, history: History, epochs: dict[str, Any]) -> None:
     save_network(Path("models/network.safetensors"), network, description)
-    exits = {
-        name: {"val_accuracy": row["accuracy"], "val_loss": row["loss"]} for name, row in history.last("val").items()
-    }
-    write_csv(Path("plots/training.csv"), COLUMNS, history.rows)
+    exits = {name: {"val_accuracy": row["accuracy"]} for name, row in history.last("val").items()}
+    write_table(Path("plots/training.csv"), COLUMNS, history.rows)
     write_json(Path("metrics/training.json"), epochs | {"seconds": round(history.seconds, 1), "exits": exits})
 
 

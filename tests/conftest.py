@@ -1,26 +1,29 @@
 """Shared fixtures: small caches with known truth, and the given network's files where they are present."""
 
+import os
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
+from cases.latency import write_case
+from cases.recheck import write_recheck_case
+from cases.route_policies import write_route_case
 
-from latency_case import write_case
 from offramp.cache.reading import open_cache
-from offramp.costs import Costs, from_parts
-from offramp.outcomes import Outcomes, read_outcomes
-from offramp.scoring import Scoring
-from recheck_case import write_recheck_case
-from route_policies_case import write_route_case
+from offramp.policies.costs import Costs, from_parts
+from offramp.policies.outcomes import Outcomes, read_outcomes
+from offramp.scores.scoring import Scoring
 
+# Two test processes with two threads each: threads that spin while they wait would take each other's cores.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
 def pytest_collection_modifyitems(items):
     """Start the longest file first: with two processes, what starts last should be short."""
-    items.sort(key=lambda item: item.path.name != "test_pipeline.py")
+    items.sort(key=lambda item: item.path.name not in ("test_whole_pipeline.py", "test_pipeline.py"))
 
 
 @pytest.fixture
@@ -47,8 +50,9 @@ def one_thread():
 @pytest.fixture(scope="session")
 def exported_bundle(tmp_path_factory):
     """A bundle with exits 1, 3 and 6; tests that change something take `bundle`, a copy."""
-    from bundles import policy, tiny_graph  # torch and onnx, for the tests that need them only
-    from offramp.bundle.writing import write_bundle
+    from cases.bundles import policy, tiny_graph  # torch and onnx, for the tests that need them only
+
+    from offramp.runtime.bundle.writing import write_bundle
 
     folder = tmp_path_factory.mktemp("exported") / "bundle"
     write_bundle(folder, tiny_graph(), policy(enabled=(1, 0, 1, 0, 0)))

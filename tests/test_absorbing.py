@@ -3,14 +3,14 @@
 import numpy as np
 import onnx
 import pytest
+from cases.exported import noise
+from cases.int8 import settled_graph, without_negative_scales
 from onnx import TensorProto, helper, numpy_helper
 
-from exported import noise
-from int8_case import settled_graph, without_negative_scales
-from offramp.runtime.absorbing import absorb_batch_norm
-from offramp.runtime.graphs import cut
-from offramp.runtime.sessions import open_session
-from offramp.runtime.steps import every_exit
+from offramp.runtime.engines.graphs import cut
+from offramp.runtime.engines.pieces import every_exit
+from offramp.runtime.engines.sessions import open_session
+from offramp.runtime.int8.batch_norm import absorb_batch_norm
 
 
 def logits_of(model, images):

@@ -4,20 +4,20 @@ import hashlib
 
 import pytest
 import torch
+from cases.networks import CLASSES, SHAPE, floats, settle
 from torch.utils.flop_counter import FlopCounterMode
 
-from network_cases import CLASSES, SHAPE, floats, settle
-from offramp.errors import InputError
-from offramp.macs import count_macs
-from offramp.networks import build
-from offramp.networks.backbones import classifier_of
-from offramp.networks.loading import load_weights
-from offramp.networks.parts import side_head_names
+from offramp.networks.early_exit import side_head_names
+from offramp.networks.file import Description, load_network, save_network
+from offramp.networks.given_weights import load_weights
+from offramp.networks.macs import count_macs
+from offramp.networks.params import Backbone as Definition
 from offramp.networks.pretrained import load_published, read_published
-from offramp.networks.torchvision_import import torchvision
-from offramp.networks.weights import Description, load_network, save_network
-from offramp.params.networks import Backbone as Definition
-from offramp.runtime.folding import fold_batch_norm
+from offramp.networks.registry import build
+from offramp.networks.torchvision import classifier_of
+from offramp.project.errors import InputError
+from offramp.project.torchvision_import import torchvision
+from offramp.runtime.engines.batch_norm import fold_batch_norm
 
 MOBILENET = {"backbone": "mobilenet_v3_small", "exits": ["features.3", "features.8"]}
 CASES = {
@@ -140,6 +140,12 @@ def test_a_saved_backbone_answers_the_same(tmp_path):
     assert torch.equal(again(floats(2))[-1], bare.eval()(floats(2))[-1])
 
 
+def at(path):
+    """Return weights as torchvision lists them, published at a local file."""
+    models = torchvision().models
+    return models.WeightsEnum("Weights", {"DEFAULT": models.Weights(path.as_uri(), None, {})}).DEFAULT
+
+
 def test_published_weights_load_but_for_classifier_and_side_heads(tmp_path):
     torch.manual_seed(1)
     published = classifier_of("mobilenet_v3_small", (3, 224, 224), 1000)
@@ -148,17 +154,38 @@ def test_published_weights_load_but_for_classifier_and_side_heads(tmp_path):
     digest = hashlib.sha256(content.read_bytes()).hexdigest()[:8]
     source = content.rename(tmp_path / f"mobilenet-{digest}.pth")
     made = build("torchvision", MOBILENET, SHAPE, CLASSES)
-    kept = load_published(made, read_published(source.as_uri(), tmp_path / "cache"))
+    kept = load_published(made, read_published(at(source), tmp_path / "cache"))
     assert set(kept) == side_head_names(made) | {"classifier.3.weight", "classifier.3.bias"}
     assert torch.equal(made.state_dict()["features.0.0.weight"], published.state_dict()["features.0.0.weight"])
     with pytest.raises(InputError, match=r"do not fit mobilenet_v3_small: features\.0\.0\.weight"):
         load_published(made, {name: value[..., :1] for name, value in published.state_dict().items() if value.ndim})
     (tmp_path / "cache" / source.name).write_bytes(b"something else")
     with pytest.raises(InputError, match="is not the file that was published: its sha256 is"):
-        read_published(source.as_uri(), tmp_path / "cache")
+        read_published(at(source), tmp_path / "cache")
     absent = tmp_path / "absent-01234567.pth"
-    with pytest.raises(InputError, match=r"absent-01234567\.pth could not be downloaded \(.*\); put it at .*cache"):
-        read_published(absent.as_uri(), tmp_path / "cache")
+    for problem in ("No such file", "invalid hash value"):  # is not there; is another file
+        with pytest.raises(InputError, match=rf"{absent.name} could not be downloaded or read \(.*{problem}.*cache"):
+            read_published(at(absent), tmp_path / "cache")
+        absent.write_bytes(b"something else")
+
+
+class Planted:
+    """Unpickling this leaves a file."""
+
+    def __init__(self, path):
+        self.path = str(path)
+
+    def __reduce__(self):
+        return (open, (self.path, "w"))
+
+
+def test_published_weights_are_read_without_running_their_code(tmp_path):
+    content = tmp_path / "content"
+    torch.save({"fc.weight": Planted(tmp_path / "unpickled")}, content)
+    source = content.rename(tmp_path / f"code-{hashlib.sha256(content.read_bytes()).hexdigest()[:8]}.pth")
+    with pytest.raises(InputError, match=r"could not be downloaded or read \(Weights only load failed.*set pretrained"):
+        read_published(at(source), tmp_path / "cache")
+    assert not (tmp_path / "unpickled").exists()
 
 
 def test_pretrained_backbones_are_normalised_as_torchvision_says():

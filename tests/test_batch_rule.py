@@ -6,32 +6,32 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-
 from conftest import make_outcomes, random_logits, random_outcomes
+
 from offramp.cache.writing import write_logits
 from offramp.calibration import calibrate, calibrate_cache
-from offramp.calibration.batch import batch
-from offramp.calibration.shared import shared
-from offramp.costs import from_parts, write_costs
-from offramp.errors import InputError
-from offramp.evaluation import evaluate, measure
+from offramp.calibration.settings import Settings
+from offramp.calibration.shared import batch, shared
+from offramp.check import recheck, recheck_fresh
 from offramp.evaluation.comparison import Comparison, joined
-from offramp.evaluation.precision import Replayed, compare
+from offramp.evaluation.int8 import Replayed, compare_precision
+from offramp.evaluation.results import evaluate, evaluate_policies
 from offramp.evaluation.tables import accuracy_of, full_replay
-from offramp.named import named_policy
-from offramp.policies import Policies, Policy, describe, read_policies, write_policies
-from offramp.recheck import recheck, recheck_fresh
-from offramp.replay import replay
-from offramp.rules import Batch, Rule, rule_from_json
-from offramp.scoring import Scoring
-from offramp.settings import Settings
+from offramp.policies.costs import from_parts, write_costs
+from offramp.policies.file import read_policies, rule_from_json, write_policies
+from offramp.policies.policy import Policies, Policy, named_policy
+from offramp.policies.replay import replay
+from offramp.policies.rules import Batch, Rule
+from offramp.policies.text import describe
+from offramp.project.errors import InputError
+from offramp.scores.scoring import Scoring
 
 INF = math.inf
 
 
 def policy_of(size, reduce, tolerance, enabled=(1, 1, 1)):
     side = tuple(tolerance if on else None for on in enabled)
-    return Policy("batch", 0.5, (*side, INF), rule=Batch(size, reduce, tolerance))
+    return Policy((*side, INF), Batch(size, reduce, tolerance), method="batch", target=0.5)
 
 
 def read_aloud(outcomes, policy):
@@ -65,20 +65,20 @@ def test_a_batch_of_one_is_the_threshold_rule(rng, costs):
     outcomes = random_outcomes(rng, 200)
     for reduce in ("max", "mean"):
         ours = replay(outcomes, policy_of(1, reduce, 0.4), costs)
-        assert ours.taken.tolist() == replay(outcomes, (0.4, 0.4, 0.4, INF), costs).taken.tolist()
+        assert ours.taken.tolist() == replay(outcomes, Policy((0.4, 0.4, 0.4, INF)), costs).taken.tolist()
         assert ours.batch is None, "single samples are independent"
 
 
 def test_a_policy_of_batches_comes_back_from_its_file_and_single_samples_state_no_rule(tmp_path):
     scoring = Scoring.plain("entropy", ["exit_1", "exit_2", "exit_3", "exit_4"])
-    ours, plain = policy_of(8, "mean", 0.25, (1, 0, 1)), Policy("shared", 0.5, (0.1, 0.1, 0.1, INF))
+    ours, plain = policy_of(8, "mean", 0.25, (1, 0, 1)), Policy((0.1, 0.1, 0.1, INF), method="shared", target=0.5)
     write_policies(tmp_path / "p.json", Policies(scoring, [ours, plain], ours))
     first, second = json.loads((tmp_path / "p.json").read_text())["policies"]
     assert first["rule"] == "batch"
     assert first["arguments"] == {"batch_size": 8, "reduce": "mean", "tolerance": 0.25}
     assert not {"rule", "arguments"} & set(second)
     found = read_policies(tmp_path / "p.json")
-    assert found.policies == [ours, plain]
+    assert found.policies == [replace(ours, scoring=scoring), replace(plain, scoring=scoring)]
     assert named_policy("selected", found).rule == ours.rule
     assert "batches of 8 by their mean uncertainty" in describe(found)
 
@@ -205,7 +205,7 @@ def test_validation_figures_of_batches_are_computed_again_and_an_altered_one_is_
         assert [verdict.policy for verdict in report.verdicts if verdict.refuted] == ["batch@0.7"]
     content["policies"][1]["thresholds"]["exit_1"] = 0.1
     (case / "altered.json").write_text(json.dumps(content))
-    with pytest.raises(InputError, match="thresholds of rule 'batch' must be its tolerance"):
+    with pytest.raises(InputError, match="every enabled side exit of rule 'batch' has its tolerance"):
         recheck(case / "altered.json", case / "val.parquet")
 
 
@@ -225,7 +225,9 @@ def test_whoever_replays_a_policy_keeps_its_batches(rng, costs):
     evaluation = evaluate(policies, outcomes, costs)
     assert evaluation["batch"]["0.6"]["mac_ratio"] == expected.cost_ratio
     assert evaluation["batch"]["0.6"]["meets_target"]
-    same = compare(Replayed(policies, outcomes), Replayed(policies, outcomes.take(rng.permutation(120))), costs)
+    same = compare_precision(
+        Replayed(policies, outcomes), Replayed(policies, outcomes.take(rng.permutation(120))), costs
+    )
     assert same["selected"]["mac_ratio"] == same["selected"]["float32_mac_ratio"] == expected.cost_ratio
     assert same["selected"]["loss"] == 0
 
@@ -265,7 +267,7 @@ def test_intervals_of_batches_hold_about_as_often_as_they_say_and_those_of_sampl
 def test_one_batch_shows_nothing_of_how_batches_differ(costs):
     outcomes = make_outcomes(np.zeros((5, 4)), np.ones((5, 4)))
     policy = policy_of(8, "max", 0.5)
-    report = measure(Policies(Scoring.plain("entropy", outcomes.exits), [policy], policy), outcomes, costs)
+    report = evaluate_policies(Policies(Scoring.plain("entropy", outcomes.exits), [policy], policy), outcomes, costs)
     entry = report.evaluation["batch"]["0.5"]
     assert (entry["accuracy_low"], entry["accuracy_high"]) == (0.0, 1.0)
     assert (entry["loss_low"], entry["loss_high"]) == (-1.0, 1.0)

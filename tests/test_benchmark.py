@@ -8,27 +8,26 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from cases.exported import CLASSES, EXITS, description, exported, lively_network, noise
 
-from exported import CLASSES, EXITS, description, exported, lively_network, noise
-from offramp.benchmark.caching import Caches, first_pictures
-from offramp.benchmark.results import to_json
-from offramp.benchmark.session import Setting, contestants, run_benchmark, worst_agreement
-from offramp.benchmark.tables import COLUMNS, describe, tidy
+from docs.readme.benchmark import benchmark_exits_table, benchmark_table
 from offramp.cache.reading import open_cache
 from offramp.cache.writing import CacheWriter, write_logits
-from offramp.costs import LatencyRow, from_parts
-from offramp.errors import InputError
+from offramp.data.prepared import Batch, write_split
 from offramp.figures.benchmark import draw_benchmark
-from offramp.files import write_csv
-from offramp.outcomes import read_outcomes
-from offramp.policies import Policies, Policy, midway
-from offramp.prepared import Batch, write_split
-from offramp.replay import replay
-from offramp.report.benchmark import benchmark_exits_table, benchmark_table
-from offramp.rules import Batch as BatchRule
-from offramp.runtime.onnx_engine import OnnxEngine
-from offramp.runtime.torch_engine import TorchEngine
-from offramp.scoring import Scoring
+from offramp.policies.costs import LatencyRow, from_parts
+from offramp.policies.outcomes import read_outcomes
+from offramp.policies.policy import Policies, Policy, midway
+from offramp.policies.replay import replay
+from offramp.policies.rules import Batch as BatchRule
+from offramp.project.errors import InputError
+from offramp.project.tables import write_table
+from offramp.runtime.benchmark.caching import Caches, first_pictures
+from offramp.runtime.benchmark.results import COLUMNS, describe, tidy, to_json
+from offramp.runtime.benchmark.session import Setting, contestants, run_benchmark, worst_agreement
+from offramp.runtime.engines.onnx import OnnxEngine
+from offramp.runtime.engines.torch import TorchEngine
+from offramp.scores.scoring import Scoring
 
 N, SAMPLES, BATCH_SIZES = 50, 40, [1, 16]
 MODEL = {"model": "tiny", "model_sha256": "0" * 64}
@@ -60,8 +59,10 @@ def policies_for(logits):
     for k in range(5):
         column = np.sort(uncertainty[:, k])
         thresholds.append(midway(column[15], column[16]) if k in (1, 3) else None)
-    chosen = Policy("certified", 0.01, (*thresholds, math.inf))
-    hopeless = Policy("shared", 0.9, (None,) * 5 + (math.inf,), feasible=False, reason="nothing reaches it.")
+    chosen = Policy((*thresholds, math.inf), method="certified", target=0.01)
+    hopeless = Policy(
+        (None,) * 5 + (math.inf,), method="shared", target=0.9, feasible=False, reason="nothing reaches it."
+    )
     return Policies(SCORING, [chosen, hopeless], chosen)
 
 
@@ -125,7 +126,7 @@ def test_batches_are_timed_and_replayed_at_the_live_batch_size_whatever_the_poli
     uncertainty = SCORING(setting.caches.of_main(setting.pictures))[:, 1]
     tolerance = float(np.median(uncertainty))
     rule = BatchRule(10, "mean", tolerance)
-    chosen = Policy("batch", 0.5, (None, tolerance, None, None, None, math.inf), rule=rule)
+    chosen = Policy((None, tolerance, None, None, None, math.inf), rule, method="batch", target=0.5)
     found = run_benchmark(setting, contestants(["selected"], Policies(SCORING, [chosen], chosen)), [1, 4], repeats=1)
     for result in found:
         if result.policy.name == "full":
@@ -227,11 +228,11 @@ def test_the_file_keeps_its_contract(written):
 def test_macs_and_modelled_time_are_those_of_the_replay(written, setting, policies):
     for size in BATCH_SIZES:
         path = setting.caches.folder / f"test_batch_{size}.parquet"
-        replayed = replay(read_outcomes(open_cache(path), SCORING), policies.selected.thresholds, MACS)
+        replayed = replay(read_outcomes(open_cache(path), SCORING), policies.selected, MACS)
         row = written["certified@0.01"][f"batch_{size}"]
         assert row["mac_speedup"] == pytest.approx(1 / replayed.cost_ratio)
         assert row["accuracy"] == replayed.accuracy
-    ms = replay(read_outcomes(open_cache(path), SCORING), policies.selected.thresholds, TIMES[1]).mean_cost
+    ms = replay(read_outcomes(open_cache(path), SCORING), policies.selected, TIMES[1]).mean_cost
     row = written["certified@0.01"]["batch_1"]
     assert row["modelled_ms"] == pytest.approx(ms)
     assert row["modelled_speedup"] == pytest.approx(TIMES[1].full / ms)
@@ -256,7 +257,7 @@ def test_its_own_cache_keeps_the_contract_of_a_cache(setting):
 
 def test_the_table_is_tidy_and_adds_up(results, tmp_path):
     rows = tidy(results, "onnx")
-    write_csv(tmp_path / "t.csv", COLUMNS, rows)
+    write_table(tmp_path / "t.csv", COLUMNS, rows)
     keys = [(row["policy"], row["batch_size"], row["exit"]) for row in rows]
     assert len(set(keys)) == len(keys)
     for whole in (row for row in rows if not row["exit"] and "seconds" in row):
@@ -272,7 +273,7 @@ def test_the_figures_are_the_same_bytes_again_and_need_no_modelled_times(results
     rows = tidy(results, "onnx")
     draw_benchmark(tmp_path / "a", rows)
     draw_benchmark(tmp_path / "b", rows)
-    assert {path.name for path in (tmp_path / "a").iterdir()} == {"time.png", "time.svg", "speedup.png", "speedup.svg"}
+    assert {path.name for path in (tmp_path / "a").iterdir()} == {"time.png", "speedup.png"}
     for path in (tmp_path / "a").iterdir():
         assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes()
     draw_benchmark(tmp_path / "c", tidy([replace(result, times={}) for result in results], "onnx"))

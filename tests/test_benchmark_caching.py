@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from offramp.benchmark.caching import Caches, first_pictures, logits_of
 from offramp.cache.reading import open_cache
 from offramp.cache.writing import CacheWriter, write_logits
-from offramp.errors import InputError
-from offramp.prepared import Batch, read_split, write_split
+from offramp.data.prepared import Batch, read_split, write_split
+from offramp.project.errors import InputError
+from offramp.runtime.benchmark.caching import Caches, first_pictures, logits_of
 
 N, BATCH_SIZE = 50, 8
 EXITS, CLASSES = ["exit_1", "exit_2"], ["even", "odd"]

@@ -3,10 +3,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-
 from conftest import edit_params
-from offramp.cli import main
-from offramp.params.benchmark import Benchmark, require_known
+
+from offramp.commands.main import main
+from offramp.runtime.params import Benchmark, require_known
 
 PARAMS = Path(__file__).resolve().parents[1] / "params.yaml"
 
@@ -24,8 +24,8 @@ def test_names_of_policies_that_will_exist_are_known():
     [
         ("benchmark.engine", "tensorrt", r"benchmark.engine must be one of: .*onnx.*torch; got 'tensorrt'"),
         ("benchmark.batch_sizes", 1, r"benchmark.batch_sizes must be a non-empty list .*; got 1 \(write \[1\]\)"),
-        ("benchmark.batch_sizes", [1, 0], "whole numbers, at least 1"),
-        ("benchmark.batch_sizes", [64, 64], "without repeats"),
+        ("benchmark.batch_sizes", [1, 0], "batch_sizes.1 must be a whole number, at least 1; got 0"),
+        ("benchmark.batch_sizes", [64, 64], r"benchmark.batch_sizes must be without repeats; got \[64, 64\]"),
         ("benchmark.repeats", 0, "benchmark.repeats must be a whole number, at least 1; got 0"),
         ("benchmark.samples", 1.5, "benchmark.samples must be a whole number, at least 1; got 1.5"),
         ("benchmark.policies", [], "benchmark.policies must be a non-empty list of names"),

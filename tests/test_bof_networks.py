@@ -6,22 +6,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from cases.exported import noise
 
-from exported import noise
-from offramp.errors import InputError
-from offramp.macs import count_macs
-from offramp.networks import build
 from offramp.networks.bag_of_features import CODEWORDS, BagOfFeatures
-from offramp.networks.weights import Description, load_network, save_network
-from offramp.params.networks import VGG19BN
-from offramp.params.project import read_project
-from offramp.params.reading import validate
-from offramp.runtime.exporting import export
-from offramp.runtime.graphs import cut
-from offramp.runtime.onnx_engine import OnnxEngine
-from offramp.runtime.sessions import SessionStep
-from offramp.runtime.steps import Piece
-from offramp.runtime.torch_engine import TorchEngine
+from offramp.networks.file import Description, load_network, save_network
+from offramp.networks.macs import count_macs
+from offramp.networks.params import VGG19BN
+from offramp.networks.registry import build
+from offramp.params import read_project
+from offramp.project.errors import InputError
+from offramp.project.sections import validate
+from offramp.runtime.engines.exporting import export
+from offramp.runtime.engines.graphs import cut
+from offramp.runtime.engines.onnx import OnnxEngine
+from offramp.runtime.engines.pieces import Piece
+from offramp.runtime.engines.sessions import SessionStep
+from offramp.runtime.engines.torch import TorchEngine
 
 EXITS = {"vgg19_bn": 21, "resnet34": 33}
 EVERY_PARAMETER = {"vgg19_bn": 20_035_392, "resnet34": 21_276_992}  # without heads and the last linear layer

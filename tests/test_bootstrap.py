@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from offramp.bootstrap import bootstrap_means, resampled_means
+from offramp.statistics.bootstrap import bootstrap_means, resampled_means
 
 VALUES = np.array([[0.0, 0.2], [1.0, 0.2], [0.0, 0.6], [-1.0, 0.6], [0.0, 1.0]])  # (cells, measures): loss, cost
 COUNTS = np.array([150, 12, 80, 5, 53])

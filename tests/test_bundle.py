@@ -7,19 +7,21 @@ import sys
 
 import numpy as np
 import pytest
+from cases.bundles import CLASSES, EXITS, WARM, policy, some_images, some_logits, tiny_graph, widest_gap
 
-from bundles import CLASSES, EXITS, WARM, policy, some_images, some_logits, tiny_graph, widest_gap
-from offramp.bundle import load
-from offramp.bundle.writing import write_bundle
-from offramp.errors import InputError
-from offramp.named import Named
-from offramp.policies import Policies, Policy, exits_taken, full_network, write_policies
-from offramp.rules import Batch
+from offramp.policies.file import write_policies
+from offramp.policies.policy import Policies, Policy, exits_taken, full_network
+from offramp.policies.rules import Batch
+from offramp.project.errors import InputError
+from offramp.runtime.bundle import load
+from offramp.runtime.bundle.writing import write_bundle
+from offramp.runtime.engines.onnx import OnnxEngine
 from offramp.runtime.live import Runtime
-from offramp.runtime.onnx_engine import OnnxEngine
-from offramp.scoring import CHANGE, KNOWN, Scoring
+from offramp.scores.change import CHANGE
+from offramp.scores.registry import SCORES
+from offramp.scores.scoring import Scoring
 
-FULL = Policy("per_exit", 0.9, full_network(6))
+FULL = Policy(full_network(6), method="per_exit", target=0.9)
 FILES = ["README.md", "bundle.json", "stage_1.onnx", "stage_3.onnx", "stage_6.onnx"]
 BLOCKED = """
 import sys
@@ -28,13 +30,13 @@ class Absent:
         if name.split(".")[0] in ("torch", "onnx", "onnxscript", "safetensors"):
             raise ModuleNotFoundError(f"No module named {name!r}", name=name.split(".")[0])
 sys.meta_path.insert(0, Absent())
-from offramp.cli import main
+from offramp.commands.main import main
 raise SystemExit(main(sys.argv[1:]))
 """
 
 
 @pytest.mark.parametrize("temperature", [None, WARM], ids=["at temperature 1", "with temperatures"])
-@pytest.mark.parametrize("score", KNOWN)
+@pytest.mark.parametrize("score", SCORES)
 def test_every_answer_is_that_of_the_runtime_and_of_the_replay_of_the_logits(tmp_path, score, temperature):
     chosen = policy(score, temperature, enabled=(1, 0, 1, 1, 0))
     write_bundle(tmp_path / "b", tiny_graph(), chosen)
@@ -45,7 +47,7 @@ def test_every_answer_is_that_of_the_runtime_and_of_the_replay_of_the_logits(tmp
     assert answers.label.tolist() == some_logits().argmax(axis=2)[rows, taken].tolist()
     assert set(taken.tolist()) == {0, 2, 3, 5}
     engine = OnnxEngine(tiny_graph().model, threads=2)
-    live = Runtime(engine, chosen.thresholds, chosen.scoring, report_last=score != CHANGE)(some_images())
+    live = Runtime(engine, chosen, report_last=score != CHANGE)(some_images())
     np.testing.assert_array_equal(answers.uncertainty, live.uncertainty)
 
 
@@ -62,7 +64,7 @@ def test_a_stage_is_written_for_each_enabled_exit_and_for_no_other(exported_bund
     ids=["the full network", "one side exit, where everyone leaves"],
 )
 def test_a_policy_of_one_exit_sends_everyone_there(tmp_path, thresholds, stages, last):
-    write_bundle(tmp_path / "b", tiny_graph(), Named("one", thresholds, Scoring.plain("entropy", EXITS)))
+    write_bundle(tmp_path / "b", tiny_graph(), Policy(thresholds, scoring=Scoring.plain("entropy", EXITS), title="one"))
     assert sorted(path.name for path in (tmp_path / "b").glob("*.onnx")) == stages
     answers = load(tmp_path / "b")(some_images())
     assert answers.exit.tolist() == [last] * len(some_images())
@@ -76,7 +78,9 @@ def test_a_bundle_carries_the_rule_and_makes_batches_of_its_size(tmp_path):
     size, scoring = 5, Scoring.plain("entropy", EXITS)
     value = Batch(size, "max", 0).of_cache(scoring(some_logits()), np.arange(len(some_images())))[:, 2]
     tolerance = widest_gap(np.unique(value))
-    chosen = Named("whole", (None, None, tolerance, None, None, math.inf), scoring, rule=Batch(size, "max", tolerance))
+    chosen = Policy(
+        (None, None, tolerance, None, None, math.inf), Batch(size, "max", tolerance), scoring=scoring, title="whole"
+    )
     write_bundle(tmp_path / "b", tiny_graph(), chosen)
     found = load(tmp_path / "b")
     assert found.policy == chosen

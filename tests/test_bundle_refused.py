@@ -5,9 +5,9 @@ import shutil
 
 import pytest
 
-from offramp.bundle import load
-from offramp.bundle.schema import MANIFEST, digest
-from offramp.errors import InputError
+from offramp.project.errors import InputError
+from offramp.runtime.bundle import load
+from offramp.runtime.bundle.schema import MANIFEST, digest
 
 FILES = ["README.md", "bundle.json", "stage_1.onnx", "stage_3.onnx", "stage_6.onnx"]
 

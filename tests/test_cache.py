@@ -4,15 +4,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from conftest import SHARED, random_logits, read_entropy
 
 import offramp
-from conftest import SHARED, random_logits, read_entropy
 from offramp.cache.reading import UNKNOWN, open_cache
-from offramp.errors import InputError
-from offramp.folds import deal
-from offramp.outcomes import read_outcomes, require_every_class
-from offramp.scoring import Scoring
-from offramp.uncertainty import entropy
+from offramp.calibration.folds import deal
+from offramp.policies.outcomes import read_outcomes, require_every_class
+from offramp.project.errors import InputError
+from offramp.scores.scoring import Scoring
+from offramp.scores.softmax import entropy
 
 
 @pytest.fixture

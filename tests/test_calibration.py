@@ -1,18 +1,20 @@
 import math
-from typing import get_args
 
 import numpy as np
 import pytest
-
 from conftest import make_outcomes, random_outcomes
-from offramp.calibration import METHODS, calibrate
+
+from offramp.calibration import calibrate
+from offramp.calibration.methods import CALIBRATORS
+from offramp.calibration.params import Calibration
 from offramp.calibration.per_exit import per_exit
+from offramp.calibration.settings import Settings
 from offramp.calibration.shared import cutoff_curve, shared
-from offramp.costs import from_parts
-from offramp.params.calibration import SCORES, TARGETS_OF, Calibration, Method, Score
-from offramp.replay import replay
-from offramp.scoring import KNOWN, Scoring
-from offramp.settings import Settings
+from offramp.policies.costs import from_parts
+from offramp.policies.methods import METHODS
+from offramp.policies.policy import Policy
+from offramp.policies.replay import replay
+from offramp.scores.scoring import Scoring
 
 INF = math.inf
 TARGETS = [0.5, 0.7, 0.8, 0.9, 1.0]
@@ -38,7 +40,7 @@ def slow_per_exit(outcomes, target):
 def test_per_exit_sends_the_same_samples_as_the_rule_read_aloud(rng, costs, ties, target):
     for _ in range(20):
         outcomes = random_outcomes(rng, ties=ties)
-        taken = replay(outcomes, per_exit(outcomes, costs, target).thresholds, costs).taken
+        taken = replay(outcomes, per_exit(outcomes, costs, target), costs).taken
         for k, group in enumerate(slow_per_exit(outcomes, target)):
             assert np.flatnonzero(taken == k).tolist() == group
 
@@ -91,10 +93,10 @@ def test_shared_is_as_cheap_as_trying_every_cutoff(rng, costs, ties, target):
         values = np.unique(outcomes.uncertainty)
         cutoffs = [*(values[:-1] + values[1:]) / 2, INF]
         policies = [(None, None, None, INF), *[(t, t, t, INF) for t in cutoffs]]
-        results = [replay(outcomes, thresholds, costs) for thresholds in policies]
+        results = [replay(outcomes, Policy(thresholds), costs) for thresholds in policies]
         reach = [result for result in results if result.accuracy >= target]
         choice = shared(outcomes, costs, target)
-        chosen = replay(outcomes, choice.thresholds, costs)
+        chosen = replay(outcomes, choice, costs)
         assert choice.feasible == bool(reach)
         if reach:
             assert chosen.mean_cost == pytest.approx(min(result.mean_cost for result in reach))
@@ -107,7 +109,7 @@ def test_the_cutoff_curve_equals_replay_at_every_step(rng, costs):
     outcomes = random_outcomes(rng, n=80, ties=True)
     curve = cutoff_curve(outcomes, costs)
     for value, accuracy, mean_cost in zip(curve.changes, curve.accuracy, curve.mean_cost, strict=True):
-        result = replay(outcomes, (value, value, value, INF), costs)
+        result = replay(outcomes, Policy((value, value, value, INF)), costs)
         assert (result.accuracy, result.mean_cost) == (pytest.approx(accuracy), pytest.approx(mean_cost))
 
 
@@ -129,11 +131,8 @@ def test_calibrate_returns_every_method_and_target_and_selects_one(rng, costs):
         calibrate(outcomes, costs, scoring, Settings(wanted, ("per_exit", 0.9)))
 
 
-def test_every_method_of_params_yaml_exists():
-    assert set(TARGETS_OF) == set(METHODS)
-    assert set(SCORES) == set(KNOWN)
-    assert set(get_args(Method)) == set(METHODS)
-    assert set(get_args(Score)) == set(KNOWN)
+def test_every_method_has_its_facts_and_its_function():
+    assert set(METHODS) == set(CALIBRATORS)
 
 
 def test_settings_have_the_defaults_of_the_parameters():

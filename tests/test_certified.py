@@ -3,19 +3,22 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from conftest import make_outcomes, random_logits, read_entropy
 
 import offramp
-from conftest import make_outcomes, random_logits, read_entropy
-from offramp.calibration import METHODS, calibrate, pose
+from offramp.cache.folds import digest
+from offramp.calibration import calibrate, make_problem
 from offramp.calibration.certified_per_exit import declare
-from offramp.certificates.binomial import accuracy_lower_bound
-from offramp.costs import from_parts
-from offramp.folds import deal, digest
-from offramp.planning import fewest_rows
-from offramp.policies import full_network
-from offramp.replay import replay
-from offramp.scoring import Scoring
-from offramp.settings import Settings
+from offramp.calibration.folds import deal
+from offramp.calibration.planning import fewest_rows
+from offramp.calibration.settings import Settings
+from offramp.policies.certificate import CertificateFold
+from offramp.policies.costs import from_parts
+from offramp.policies.methods import METHODS
+from offramp.policies.policy import full_network
+from offramp.policies.replay import replay
+from offramp.scores.scoring import Scoring
+from offramp.statistics.binomial_test import accuracy_lower_bound
 
 COSTS = from_parts("macs", [5, 5, 5], [1, 1, 1])
 
@@ -31,35 +34,31 @@ def chosen(outcomes, method, target, **settings):
     return calibrate(outcomes, COSTS, Scoring.plain("entropy", outcomes.exits), wanted).selected
 
 
-def thresholds_of(step):
-    return tuple(math.inf if value == "inf" else value for value in step["thresholds"])
-
-
 @pytest.mark.parametrize(("method", "target"), [("certified", 0.04), ("certified_overall", 0.85)])
 def test_the_returned_policy_is_the_last_rejected_step_and_the_next_one_failed(outcomes, method, target):
     policy = chosen(outcomes, method, target)
     certificate = policy.certificate
-    steps, returned = certificate["steps"], certificate["returned"]
-    assert thresholds_of(steps[returned - 1]) == policy.thresholds
-    assert all(step["p_value"] <= 0.1 for step in steps[:returned])
-    assert len(steps) == returned + 1 or len(steps) == certificate["declared"]
-    assert all(step["p_value"] > 0.1 for step in steps[returned:])
+    steps, returned = certificate.steps, certificate.returned
+    assert steps[returned - 1].thresholds == policy.thresholds
+    assert all(step.p_value <= 0.1 for step in steps[:returned])
+    assert len(steps) == returned + 1 or len(steps) == certificate.declared
+    assert all(step.p_value > 0.1 for step in steps[returned:])
 
 
 def test_a_certificate_names_the_folds_that_made_it(outcomes):
     certificate = chosen(outcomes, "certified", 0.04, fold_seed=3, tune_fraction=0.3).certificate
     tune, certify = deal(outcomes, 0.3, 3)
-    folds = certificate["folds"]
-    assert (folds["fold_seed"], folds["tune_fraction"]) == (3, 0.3)
-    assert folds["tune"] == {"rows": len(tune.rows), "sha256": digest(tune.rows.sample)}
-    assert folds["certify"] == {"rows": len(certify.rows), "sha256": digest(certify.rows.sample)}
-    assert certificate["n"] == len(certify.rows)
+    folds = certificate.folds
+    assert (folds.fold_seed, folds.tune_fraction) == (3, 0.3)
+    assert folds.tune == CertificateFold(rows=len(tune.rows), sha256=digest(tune.rows.sample))
+    assert folds.certify == CertificateFold(rows=len(certify.rows), sha256=digest(certify.rows.sample))
+    assert certificate.n == len(certify.rows)
 
 
 def test_the_validation_figure_of_a_certified_policy_is_the_certify_fold(outcomes):
     policy = chosen(outcomes, "certified", 0.04)
     rows = deal(outcomes, 0.2, 17)[1].rows
-    result = replay(rows, policy.thresholds, COSTS)
+    result = replay(rows, policy, COSTS)
     assert policy.validation["accuracy"] == result.accuracy
     assert policy.validation["loss"] == pytest.approx(rows.correct[:, -1].mean() - result.accuracy)
 
@@ -79,10 +78,10 @@ def test_simultaneous_splits_delta_over_every_certificate_of_the_file(outcomes):
     scoring = Scoring.plain("entropy", outcomes.exits)
     alone = calibrate(outcomes, COSTS, scoring, Settings(wanted, wanted[0]))
     together = calibrate(outcomes, COSTS, scoring, Settings(wanted, wanted[0], simultaneous=True))
-    assert alone.selected.certificate["looks"] == together.selected.certificate["looks"] == 3
-    assert alone.selected.certificate["level"] == 0.1
-    assert together.selected.certificate["level"] == pytest.approx(0.1 / 3)
-    assert "hold together" in together.selected.certificate["several"]
+    assert alone.selected.certificate.looks == together.selected.certificate.looks == 3
+    assert alone.selected.certificate.level == 0.1
+    assert together.selected.certificate.level == pytest.approx(0.1 / 3)
+    assert "hold together" in together.selected.certificate.several
     assert together.selected.validation["mac_ratio"] >= alone.selected.validation["mac_ratio"]
 
 
@@ -114,17 +113,18 @@ def test_certified_per_exit_declares_its_chain_on_the_tune_fold_alone(outcomes):
     tune = deal(outcomes, 0.2, 17)[0].rows
     changed = outcomes.take(np.arange(len(outcomes)))
     changed.correct[~np.isin(outcomes.sample, tune.sample)] ^= True
-    chains = [declare(pose(rows, COSTS, scoring, settings), 0.8) for rows in (outcomes, changed)]
+    problems = [make_problem(rows, COSTS, scoring, settings) for rows in (outcomes, changed)]
+    chains = [declare(problem.tune, len(problem.certify.rows), 0.8, COSTS, "entropy") for problem in problems]
     assert chains[0] == chains[1]
     assert chains[0]
 
 
 def test_certified_per_exit_proves_every_enabled_exit_by_itself(outcomes):
     policy = chosen(outcomes, "certified_per_exit", 0.8)
-    step = policy.certificate["steps"][policy.certificate["returned"] - 1]
+    counts = policy.certificate.steps[policy.certificate.returned - 1].counts
     for number, threshold in enumerate(policy.thresholds[:-1], start=1):
         if threshold is not None:
-            samples, correct = step[f"samples_exit_{number}"], step[f"correct_exit_{number}"]
+            samples, correct = counts[f"samples_exit_{number}"], counts[f"correct_exit_{number}"]
             assert accuracy_lower_bound(correct, samples, 0.1) >= 0.8
     assert not chosen(outcomes, "certified_per_exit", 1.0).feasible
 

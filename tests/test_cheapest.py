@@ -5,12 +5,12 @@ import math
 
 import numpy as np
 import pytest
-
 from conftest import random_logits
+
 from offramp.cache.writing import CacheWriter, write_logits
-from offramp.cli import main
-from offramp.costs import write_costs
-from offramp.scoring import Scoring
+from offramp.commands.main import main
+from offramp.policies.costs import write_costs
+from offramp.scores.scoring import Scoring
 
 SIZE, PLAIN = 6, 15 + 1
 EXITS = ["exit_1", "exit_2", "exit_3"]

@@ -4,13 +4,13 @@ import json
 
 import numpy as np
 import pytest
+
+from docs.readme import cifar10 as report
 from experiments.cifar10 import mistakes as module
 from experiments.cifar10.mistakes import mistakes
 from experiments.cifar10.tasks import exits_alone, read_entropy
-
 from offramp.cache.writing import write_logits
-from offramp.costs import from_parts, write_costs
-from offramp.report import cifar10 as report
+from offramp.policies.costs import from_parts, write_costs
 
 STRENGTH = (2.0, 4.0, 9.0)  # of the right class's logit: later exits know more
 

@@ -8,13 +8,14 @@ import time
 
 import numpy as np
 import pytest
+from conftest import random_logits
 
 import offramp
-from conftest import random_logits
-from offramp.cli import main
-from offramp.costs import write_costs
-from offramp.policies import exits_taken, read_policies
-from offramp.scoring import Scoring
+from offramp.commands.main import main
+from offramp.policies.costs import write_costs
+from offramp.policies.file import read_policies
+from offramp.policies.policy import exits_taken
+from offramp.scores.scoring import Scoring
 
 CACHES = ["--val", "val.parquet", "--costs", "costs.json"]
 
@@ -117,7 +118,7 @@ def test_thresholds_are_never_chosen_on_a_cache_that_says_it_is_the_test_split(p
 
 
 def test_the_command_line_starts_without_torch():
-    code = "import sys, offramp.cli, offramp.calibration, offramp.evaluation; print('torch' in sys.modules)"
+    code = "import sys, offramp.commands.main, offramp.calibration, offramp.evaluation; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 
@@ -241,7 +242,8 @@ def test_more_that_does_not_fit_is_one_line_and_status_2(project, capsys, argume
 def test_an_interruption_is_one_line_and_status_130(tmp_path):
     """The command waits for a pipe that nobody writes to."""
     os.mkfifo(tmp_path / "p.json")
-    code = "import sys; from offramp.cli import main; print('started', flush=True); sys.exit(main(['check', 'p.json']))"
+    code = "import sys; from offramp.commands.main import main; print('started', flush=True)"
+    code += "; sys.exit(main(['check', 'p.json']))"
     with subprocess.Popen(
         [sys.executable, "-c", code], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
@@ -253,7 +255,7 @@ def test_an_interruption_is_one_line_and_status_130(tmp_path):
 
 
 def test_a_reader_that_stops_early_is_no_error():
-    offramp = f"{sys.executable} -c 'from offramp.cli import main; raise SystemExit(main())'"
+    offramp = f"{sys.executable} -c 'from offramp.commands.main import main; raise SystemExit(main())'"
     command = f"{offramp} plan --labels 500 --discordance 0.05 | head -n 1"
     done = subprocess.run(command, shell=True, capture_output=True, text=True, check=True)
     assert done.stdout.startswith("For a policy")

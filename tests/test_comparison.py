@@ -3,7 +3,7 @@ import math
 import numpy as np
 
 from offramp.evaluation.comparison import Comparison
-from offramp.replay import Replay
+from offramp.policies.replay import Replay
 
 
 def test_class_intervals_hold_for_all_classes_together(rng):

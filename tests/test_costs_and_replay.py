@@ -3,12 +3,12 @@ import math
 
 import numpy as np
 import pytest
-
 from conftest import make_outcomes, random_outcomes
-from offramp.costs import read_costs, write_costs
-from offramp.errors import InputError
-from offramp.policies import full_network
-from offramp.replay import replay
+
+from offramp.policies.costs import read_costs, write_costs
+from offramp.policies.policy import Policy, full_network
+from offramp.policies.replay import replay
+from offramp.project.errors import InputError
 
 INF = math.inf
 
@@ -67,7 +67,7 @@ def test_replay_of_a_hand_made_cache(costs):
     outcomes = make_outcomes(
         [[0.1, 1, 1, 0], [0.9, 0.2, 1, 0], [0.9, 0.9, 0.9, 9]], [[1, 0, 0, 0], [0, 0, 1, 1], [0, 0, 0, 1]]
     )
-    result = replay(outcomes, (0.5, 0.5, None, INF), costs)
+    result = replay(outcomes, Policy((0.5, 0.5, None, INF)), costs)
     assert result.taken.tolist() == [0, 1, 3]
     assert result.accuracy == pytest.approx(2 / 3)
     assert result.mean_cost == pytest.approx((14 + 37 + 108) / 3)
@@ -79,14 +79,14 @@ def test_replay_of_a_hand_made_cache(costs):
 
 def test_the_full_network_costs_exactly_its_full_cost(rng, costs):
     outcomes = random_outcomes(rng)
-    result = replay(outcomes, full_network(4), costs)
+    result = replay(outcomes, Policy(full_network(4)), costs)
     assert result.cost_ratio == 1
     assert result.accuracy == outcomes.correct[:, -1].mean()
 
 
 def test_cost_falls_and_shares_add_up_as_a_shared_cutoff_rises(rng, costs):
     outcomes = random_outcomes(rng, n=300)
-    results = [replay(outcomes, (t, t, t, INF), costs) for t in np.linspace(0, 1, 30)]
+    results = [replay(outcomes, Policy((t, t, t, INF)), costs) for t in np.linspace(0, 1, 30)]
     assert (np.diff([result.mean_cost for result in results]) <= 0).all()
     assert all(
         sum(row["share"] for row in result.exits(outcomes.exits).values()) == pytest.approx(1) for result in results

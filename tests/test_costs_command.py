@@ -2,10 +2,10 @@ import json
 
 import pytest
 
-from offramp.cli import main
-from offramp.costs import read_costs, write_costs
-from offramp.macs import count_macs
-from offramp.networks import build
+from offramp.commands.main import main
+from offramp.networks.macs import count_macs
+from offramp.networks.registry import build
+from offramp.policies.costs import read_costs, write_costs
 
 PARAMS = """
 models:
@@ -46,7 +46,7 @@ def test_json_is_what_the_costs_stage_writes(project, capsys):
     [
         (["vgg"], "NAME must be one of the keys of models (slim); got 'vgg'"),
         (["slim", "--params", "none.yaml"], "there is no none.yaml here"),
-        (["slim", "--params", "bad.yaml"], "models.slim.channels must be a list of three whole numbers"),
+        (["slim", "--params", "bad.yaml"], "channels must be a list of 3 whole numbers, at least 1; got [16]"),
     ],
 )
 def test_what_the_user_got_wrong_is_one_line_and_status_2(project, capsys, arguments, message):

@@ -9,32 +9,32 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from cases.exported import CLASSES, description, lively_network, noise
+from conftest import make_outcomes, random_outcomes
 from scipy.stats import spearmanr
 from sklearn.neighbors import KNeighborsClassifier
 from torch import nn
 
-from conftest import make_outcomes, random_outcomes
-from exported import CLASSES, description, lively_network, noise
+from docs.readme.difficulty import depth_table
 from offramp.cache.writing import write_logits
-from offramp.correlation import spearman
-from offramp.costs import write_costs
-from offramp.depth import Depths, prediction_depth, rows_of, summarise, write_depths
-from offramp.errors import InputError
+from offramp.data.prepared import Batch, write_split
 from offramp.evaluation.tables import full_replay
-from offramp.figures.depth import draw_depth
 from offramp.networks.early_exit import EarlyExitNetwork
-from offramp.networks.weights import save_network
-from offramp.params.depth import Depth
-from offramp.params.reading import StageParams, validate
-from offramp.policies import Policies, Policy, write_policies
-from offramp.prepared import Batch, write_split
-from offramp.probe_table import ProbeTable, read_probes, write_probes
-from offramp.probes import features_of, flat, probe, vote
-from offramp.replay import replay
-from offramp.report.difficulty import depth_table
-from offramp.rules import Batch as BatchRule
-from offramp.runtime.torch_engine import TorchEngine
-from offramp.scoring import Scoring
+from offramp.networks.file import save_network
+from offramp.policies.costs import write_costs
+from offramp.policies.file import write_policies
+from offramp.policies.policy import Policies, Policy
+from offramp.policies.replay import replay
+from offramp.policies.rules import Batch as BatchRule
+from offramp.project.errors import InputError
+from offramp.project.sections import StageParams, validate
+from offramp.runtime.engines.torch import TorchEngine
+from offramp.scores.scoring import Scoring
+from offramp.statistics.bootstrap import spearman
+from studies.depth.nearest_neighbours import features_of, flat, probe, vote
+from studies.depth.params import Depth
+from studies.depth.prediction_depth import Depths, prediction_depth, rows_of, summarise, write_depths
+from studies.depth.probe_table import ProbeTable, read_probes, write_probes
 
 ROOT = Path(__file__).resolve().parents[1]
 CPU = torch.device("cpu")
@@ -194,7 +194,11 @@ def test_tables_count_every_sample_once_and_leave_out_what_does_not_exist(rng, c
     outcomes = make_outcomes(outcomes.uncertainty, outcomes.correct)
     outcomes.agrees[:] = agrees
     thresholds = (0.6, 0.6, 0.6, math.inf)
-    policy = Policy("batch", 0.5, thresholds, rule=rule) if rule else Policy("shared", 0.5, thresholds)
+    policy = (
+        Policy(thresholds, rule, method="batch", target=0.5)
+        if rule
+        else Policy(thresholds, method="shared", target=0.5)
+    )
     result = replay(outcomes, policy, costs)
     logits = Depths.of_logits(outcomes, full_replay(outcomes, costs), result, None)
     rows = list(logits.table())
@@ -245,14 +249,16 @@ def test_the_stages_run_on_a_tiny_network(rng, tmp_path, monkeypatch):
             caches[name] = engine.exit_logits(images)
             write_logits(tmp_path / f"data/logits/{name}.parquet", caches[name], labels)
     write_costs(tmp_path / "metrics/costs.json", exits, [10] * 6, [1] * 6)
-    policy = Policy("shared", 0.5, (1.5,) * 5 + (math.inf,))
+    policy = Policy((1.5,) * 5 + (math.inf,), method="shared", target=0.5)
     policies = Policies(Scoring.plain("entropy", exits), [policy], policy)
     write_policies(tmp_path / "metrics/policies.json", policies)
-    (tmp_path / "params.yaml").write_text("compute: {device: cpu}\ndepth: {neighbours: 5, support: 100, samples: 50}\n")
+    (tmp_path / "params.yaml").write_text("compute: {device: cpu}\n")
+    (tmp_path / "studies/depth").mkdir(parents=True)
+    (tmp_path / "studies/depth/params.yaml").write_text("depth: {neighbours: 5, support: 100, samples: 50}\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("DVC_STAGE", raising=False)
-    for stage in ("probes", "depth"):
-        runpy.run_path(str(ROOT / f"stages/{stage}.py"))["main"]()
+    for stage in ("probe", "measure"):
+        runpy.run_path(str(ROOT / f"studies/depth/{stage}.py"))["main"]()
 
     depth, answers = json.loads(Path("metrics/depth.json").read_text()), caches["test"].argmax(axis=2)
     literal = [literal_depth(row == row[-1]) for row in answers]
@@ -266,8 +272,7 @@ def test_the_stages_run_on_a_tiny_network(rng, tmp_path, monkeypatch):
     smaller = json.loads(Path("metrics/smaller.json").read_text())
     assert list(smaller["exits"]) == exits
     assert smaller["exits"]["exit_1"]["mac_ratio"] == pytest.approx(11 / 61)
-    draw_depth(tmp_path / "figures", Path("plots/depth.csv"), Path("plots/depth_exits.csv"), policies)
-    assert (tmp_path / "figures/depth.png").stat().st_size > 10_000
+    assert Path("plots/depth/depth.png").stat().st_size > 10_000
 
 
 class Mirrored(nn.Module):

@@ -5,19 +5,20 @@ import math
 
 import onnx
 import pytest
+from cases.bundles import CLASSES, EXITS, policy, tiny_graph
 from onnx import TensorProto, helper
 
-from bundles import CLASSES, EXITS, policy, tiny_graph
-from offramp.bundle import load
-from offramp.bundle.graph import Graph, read_graph
-from offramp.bundle.writing import write_bundle
-from offramp.cli import main
-from offramp.errors import InputError
-from offramp.policies import Policies, Policy, write_policies
-from offramp.scoring import Scoring
+from offramp.commands.main import main
+from offramp.policies.file import write_policies
+from offramp.policies.policy import Policies, Policy
+from offramp.project.errors import InputError
+from offramp.runtime.bundle import load
+from offramp.runtime.bundle.graph import Graph, read_graph
+from offramp.runtime.bundle.writing import write_bundle
+from offramp.scores.scoring import Scoring
 
-EASY = Policy("shared", 0.9, (0.5, None, 0.5, None, None, math.inf))
-HARD = Policy("certified", 0.01, (None,) * 5 + (math.inf,), feasible=False, reason="too few labels")
+EASY = Policy((0.5, None, 0.5, None, None, math.inf), method="shared", target=0.9)
+HARD = Policy((None,) * 5 + (math.inf,), method="certified", target=0.01, feasible=False, reason="too few labels")
 EXPORT = ["export", "--policies", "policies.json", "--model", "network.onnx", "--out", "out/bundle"]
 
 
@@ -56,9 +57,8 @@ def test_policies_that_stand_in_no_file_are_exported_too(project, name, stages):
 
 
 def test_the_python_lines_of_a_bundles_readme_run(project, capsys):
+    from cases.bundles import some_images
     from PIL import Image
-
-    from bundles import some_images
 
     assert main([*EXPORT, "--policy", "shared@0.9"]) == 0
     for place in (project / "image.png", project / "folder" / "of" / "images" / "1.png"):
@@ -95,7 +95,7 @@ def test_what_the_user_got_wrong_is_one_line_and_status_2(project, capsys, argum
 
 def test_policies_of_another_network_are_refused(project, capsys):
     few = EXITS[:3]
-    other = Policy("shared", 0.9, (0.5, 0.5, math.inf))
+    other = Policy((0.5, 0.5, math.inf), method="shared", target=0.9)
     write_policies(project / "policies.json", Policies(Scoring.plain("entropy", few), [other], other))
     assert main([*EXPORT, "--policy", "selected"]) == 2
     assert "shared@0.9 is for 3 exits, network.onnx has 6" in capsys.readouterr().err

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from cases.networks import CLASSES, SHAPE, floats
 
-from network_cases import CLASSES, SHAPE, floats
-from offramp.errors import InputError
-from offramp.factories import factory_file
-from offramp.networks import build
-from offramp.networks.weights import Description, load_network, save_network
-from offramp.params.networks import BranchyNet, Factory
+from offramp.networks.factory_source import factory_file
+from offramp.networks.file import Description, load_network, save_network
+from offramp.networks.params import BranchyNet, Factory
+from offramp.networks.registry import build
+from offramp.project.errors import InputError
 
 MINE = """
 from pathlib import Path
@@ -27,7 +27,7 @@ PARAMS = "models: {{other: {{backbone: resnet18}}, mine: {{factory: '{}'}}}}"
 
 
 def own(function, **arguments):
-    return build("factory", {"factory": f"tests.own_network:{function}", "arguments": arguments}, SHAPE, CLASSES)
+    return build("factory", {"factory": f"tests.cases.own_network:{function}", "arguments": arguments}, SHAPE, CLASSES)
 
 
 def test_a_factory_gets_shape_classes_and_its_arguments():
@@ -41,12 +41,15 @@ def test_a_factory_gets_shape_classes_and_its_arguments():
 @pytest.mark.parametrize(
     ("factory", "message"),
     [
-        ("tests.own_network:no_pairs", "must return a list with a pair of modules.*; got 1 items"),
-        ("tests.own_network:one_class_more", r"exit_1 must give logits \(samples, 5\); it gives \(2, 6\) for 2 images"),
-        ("tests.own_network:does_not_run", "does not run on images of 3×32×32"),
-        ("tests.own_network:not_a_function", "has no function not_a_function"),
+        ("tests.cases.own_network:no_pairs", "must return a list with a pair of modules.*; got 1 items"),
+        (
+            "tests.cases.own_network:one_class_more",
+            r"exit_1 must give logits \(samples, 5\); it gives \(2, 6\) for 2 images",
+        ),
+        ("tests.cases.own_network:does_not_run", "does not run on images of 3×32×32"),
+        ("tests.cases.own_network:not_a_function", "has no function not_a_function"),
         ("tests.nowhere:network", "there is no module tests.nowhere here"),
-        ("tests.own_network:Layer", "cannot be called: .*image_shape"),
+        ("tests.cases.own_network:Layer", "cannot be called: .*image_shape"),
     ],
 )
 def test_what_is_wrong_with_a_factory_is_said(factory, message):

@@ -1,19 +1,20 @@
 import numpy as np
 import pytest
+from conftest import random_logits
 from scipy.special import log_softmax
 
 import offramp
-from conftest import random_logits
+from offramp.cache.folds import in_tune
 from offramp.cache.reading import UNKNOWN, open_cache
 from offramp.cache.writing import CacheWriter
-from offramp.change import Change, fit_change, predictors
-from offramp.costs import Costs, from_parts
-from offramp.errors import InputError
-from offramp.fitting import fit_scoring, tune_logits
-from offramp.folds import in_tune
-from offramp.outcomes import read_outcomes
-from offramp.scoring import Scoring
-from offramp.temperature import COLDEST, HOTTEST, fit_temperature
+from offramp.policies.costs import Costs, from_parts
+from offramp.policies.outcomes import read_outcomes
+from offramp.policies.replay import costs_under
+from offramp.project.errors import InputError
+from offramp.scores.change import Change, change_features, fit_change
+from offramp.scores.fitting import fit_scoring, tune_logits
+from offramp.scores.scoring import Scoring
+from offramp.scores.temperature import COLDEST, HOTTEST, fit_temperature
 
 
 def negative_log_likelihood(logits, label, temperature):
@@ -81,7 +82,7 @@ def test_an_empty_tune_fold_is_said(cache):
 def test_change_tells_agreeing_from_changing_answers_better_than_chance(cache):
     _, logits, _ = cache
     change = fit_change(logits[:400])
-    values = change(logits[400:])
+    values = change.of_cache(logits[400:])
     differs = logits[400:].argmax(2) != logits[400:].argmax(2)[:, -1:]
     for k in range(2):
         assert values[differs[:, k], k].mean() > values[~differs[:, k], k].mean()
@@ -93,12 +94,12 @@ def test_change_at_an_exit_depends_on_earlier_exits_only(cache):
     change = fit_change(logits)
     later = logits.copy()
     later[:, 2] = 9 * later[:, 1]
-    assert (change(later)[:, :2] == change(logits)[:, :2]).all()
+    assert (change.of_cache(later)[:, :2] == change.of_cache(logits)[:, :2]).all()
 
 
 def test_predictors_of_one_sample_by_hand():
     logits = np.log(np.array([[[0.7, 0.2, 0.1], [0.5, 0.3, 0.2], [0.1, 0.1, 0.8]]]))
-    first, second = predictors(logits)
+    first, second = change_features(logits)
     entropy = -sum(p * np.log(p) for p in (0.5, 0.3, 0.2))
     assert first[0, :4] == pytest.approx(np.log([0.7, 0.2, 0.1, 0.3]))
     assert second[0] == pytest.approx([*np.log([0.5, 0.3, 0.2, 0.5]), entropy, np.log(0.6), 1, np.log(0.7)])
@@ -107,15 +108,15 @@ def test_predictors_of_one_sample_by_hand():
 def test_change_survives_its_file_and_refuses_what_does_not_fit(cache, tmp_path):
     opened, logits, _ = cache
     change = fit_change(logits)
-    assert Change.from_json(change.to_json(), ["exit_1", "exit_2", "exit_3"]) == change
+    assert Change.from_json(change.to_json(["exit_1", "exit_2", "exit_3"]), ["exit_1", "exit_2", "exit_3"]) == change
     offramp.write_logits(tmp_path / "five.parquet", np.zeros((4, 3, 2), np.float32), np.array([0, 1, 0, 1]))
     with pytest.raises(InputError, match="fitted for another number"):
         read_outcomes(open_cache(tmp_path / "five.parquet"), Scoring("change", dict.fromkeys(opened.exits, 1), change))
 
 
 def test_under_score_change_a_head_runs_wherever_a_later_one_is_enabled():
-    costs = Scoring("change", {}, Change((), ())).costs(from_parts("macs", [10, 20, 30, 40], [4, 3, 2, 1]))
+    costs = costs_under(Scoring("change", {}, Change((), ())), from_parts("macs", [10, 20, 30, 40], [4, 3, 2, 1]))
     assert costs.at_exits([False, True, False, True]).tolist() == [14, 37, 67, 108]
     assert costs.at_exits([False, False, False, True])[-1] == costs.full
-    only_sums = Scoring("change", {}, Change((), ())).costs(Costs("macs", np.array([5.0, 9.0]), 8.0))
+    only_sums = costs_under(Scoring("change", {}, Change((), ())), Costs("macs", np.array([5.0, 9.0]), 8.0))
     assert only_sums.at_exits([True, True]).tolist() == [5, 9]

@@ -2,9 +2,10 @@ import hashlib
 
 import numpy as np
 import pytest
-
 from conftest import random_outcomes
-from offramp.folds import deal, digest, in_tune
+
+from offramp.cache.folds import digest, in_tune
+from offramp.calibration.folds import deal
 
 
 def test_a_row_is_dealt_by_the_first_eight_bytes_of_a_hash_of_seed_and_id():

@@ -4,10 +4,10 @@ from typing import Annotated
 
 import pytest
 
-from offramp.errors import InputError
-from offramp.files import sha256
-from offramp.inputs import named_files, write_inputs
-from offramp.params.reading import InputFile, Section
+from offramp.project.errors import InputError
+from offramp.project.files import sha256
+from offramp.project.inputs import named_files, write_inputs
+from offramp.project.sections import InputFile, Section
 
 
 class Pictures(Section):

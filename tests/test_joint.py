@@ -5,19 +5,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from experiments.grid_oracle import grid_policies
-
 from conftest import SHARED, make_outcomes, random_outcomes
+
+from experiments.grid_oracle import grid_policies
 from offramp.cache.reading import open_cache
-from offramp.calibration.budget import budget
-from offramp.calibration.joint import Joint
-from offramp.calibration.overall import overall
+from offramp.calibration.joint_search import Joint
+from offramp.calibration.overall_and_budget import budget, overall
 from offramp.calibration.shared import cutoff_curve, shared
-from offramp.costs import Costs, from_parts, read_costs
-from offramp.outcomes import read_outcomes
-from offramp.policies import full_network
-from offramp.replay import replay
-from offramp.scoring import Scoring
+from offramp.policies.costs import Costs, from_parts, read_costs
+from offramp.policies.outcomes import read_outcomes
+from offramp.policies.policy import Policy, full_network
+from offramp.policies.replay import replay
+from offramp.scores.scoring import Scoring
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -43,7 +42,7 @@ def side_thresholds(outcomes):
 
 def every_policy(outcomes, costs):
     """Right answers and mean cost of every combination of thresholds, each (policies,)."""
-    results = [replay(outcomes, (*side, INF), costs) for side in product(*side_thresholds(outcomes))]
+    results = [replay(outcomes, Policy((*side, INF)), costs) for side in product(*side_thresholds(outcomes))]
     return np.array([r.correct.sum() for r in results]), np.array([r.mean_cost for r in results])
 
 
@@ -68,12 +67,12 @@ def test_with_two_side_exits_and_few_samples_the_true_optimum_is_found(rng, kind
         correct, cost = every_policy(outcomes, costs)
         for target in TARGETS:
             choice = overall(joint, target)
-            found = replay(outcomes, choice.thresholds, costs)
+            found = replay(outcomes, choice, costs)
             assert choice.feasible == (correct.max() / n >= target) == (found.accuracy >= target)
             assert found.mean_cost == pytest.approx(cheapest(correct, cost, n, target), rel=1e-12)
         for target in BUDGETS:
             choice = budget(joint, target)
-            found = replay(outcomes, choice.thresholds, costs)
+            found = replay(outcomes, choice, costs)
             assert choice.feasible == (cost.min() / costs.full <= target) == (found.cost_ratio <= target)
             assert found.correct.sum() == most_accurate(correct, cost, costs.full, target)
 
@@ -86,7 +85,7 @@ def test_with_three_side_exits_nearly_all_are_the_true_optimum_and_none_is_below
         joint = Joint(outcomes, costs)
         for target in TARGETS:
             choice = overall(joint, target)
-            found = replay(outcomes, choice.thresholds, costs)
+            found = replay(outcomes, choice, costs)
             if choice.feasible:
                 optimum = cheapest(correct, cost, len(outcomes), target)
                 assert found.mean_cost >= optimum - 1e-9
@@ -102,12 +101,12 @@ def test_no_threshold_of_a_policy_found_can_be_improved_alone(rng, kind, target)
     outcomes, costs = random_outcomes(rng, n=150, n_exits=5, ties=True), cost_of(kind, 5)
     joint = Joint(outcomes, costs)
     frugal, accurate = overall(joint, target).thresholds, budget(joint, target).thresholds
-    least, most = replay(outcomes, frugal, costs), replay(outcomes, accurate, costs)
+    least, most = replay(outcomes, Policy(frugal), costs), replay(outcomes, Policy(accurate), costs)
     for k, values in enumerate(side_thresholds(outcomes)):
         for value in values:
-            other = replay(outcomes, (*frugal[:k], value, *frugal[k + 1 :]), costs)
+            other = replay(outcomes, Policy((*frugal[:k], value, *frugal[k + 1 :])), costs)
             assert other.accuracy < target or other.mean_cost >= least.mean_cost - 1e-9
-            other = replay(outcomes, (*accurate[:k], value, *accurate[k + 1 :]), costs)
+            other = replay(outcomes, Policy((*accurate[:k], value, *accurate[k + 1 :])), costs)
             assert other.cost_ratio > target or other.correct.sum() <= most.correct.sum()
 
 
@@ -121,7 +120,7 @@ def test_no_cut_of_a_lagrangian_optimum_can_be_improved_alone(rng, costs, multip
         for cut in range(len(value) + 1):
             cuts = (*found.cuts[:k], cut, *found.cuts[k + 1 :])
             side = [v[min(c, len(v)) - 1] if c else None for v, c in zip(values, cuts, strict=True)]
-            other = replay(outcomes, (*side, INF), costs)
+            other = replay(outcomes, Policy((*side, INF)), costs)
             assert other.correct.sum() - price * other.mean_cost * 100 <= found.n_correct - price * found.cost + 1e-9
 
 
@@ -135,12 +134,12 @@ def test_it_is_never_worse_than_a_shared_cutoff(rng, kind, ties):
         for target in TARGETS:
             ours, theirs = overall(joint, target), shared(outcomes, costs, target)
             assert ours.feasible >= theirs.feasible
-            found, other = (replay(outcomes, choice.thresholds, costs) for choice in (ours, theirs))
+            found, other = (replay(outcomes, choice, costs) for choice in (ours, theirs))
             assert found.accuracy >= min(target, other.accuracy)
             assert not theirs.feasible or found.mean_cost <= other.mean_cost
         for target in BUDGETS:
             affordable = curve.mean_cost / costs.full <= target
-            found = replay(outcomes, budget(joint, target).thresholds, costs)
+            found = replay(outcomes, budget(joint, target), costs)
             assert found.accuracy >= curve.accuracy[affordable].max(initial=0)
 
 
@@ -149,7 +148,7 @@ def test_the_grid_agrees_with_replaying_each_of_its_policies(rng, costs):
     grid = grid_policies(outcomes, costs, 4)
     for place in np.ndindex(grid.mean_cost.shape):
         side = [None if b == 0 else grid.edges[k, b - 1] for k, b in enumerate(place)]
-        result = replay(outcomes, (*side, INF), costs)
+        result = replay(outcomes, Policy((*side, INF)), costs)
         assert (grid.n_correct[place], grid.mean_cost[place]) == (result.correct.sum(), pytest.approx(result.mean_cost))
 
 
@@ -159,7 +158,7 @@ def worst_ratio(outcomes, costs):
     ratios = []
     for loss in [0, 0.005, 0.01, 0.03]:
         wanted = int(outcomes.correct[:, -1].sum()) - round(loss * len(outcomes))
-        found = replay(outcomes, overall(joint, wanted / len(outcomes)).thresholds, costs)
+        found = replay(outcomes, overall(joint, wanted / len(outcomes)), costs)
         assert found.correct.sum() >= wanted
         ratios.append(found.mean_cost / grid.cheapest(wanted)[0])
     return max(ratios)
@@ -198,8 +197,8 @@ def test_the_budget_of_the_full_network_and_of_the_first_exit_are_kept_to_the_un
     assert budget(joint, first).thresholds == (INF, None, None, INF)
     assert budget(joint, first).feasible
     assert budget(joint, 1.0).feasible
-    full = replay(outcomes, full_network(4), costs)
-    assert replay(outcomes, budget(joint, 1.0).thresholds, costs).accuracy >= full.accuracy
+    full = replay(outcomes, Policy(full_network(4)), costs)
+    assert replay(outcomes, budget(joint, 1.0), costs).accuracy >= full.accuracy
 
 
 def test_a_budget_below_the_cheapest_policy_is_infeasible_and_gets_that_policy(rng, costs):

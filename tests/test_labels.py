@@ -3,17 +3,17 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from conftest import random_logits, read_entropy
 
 import offramp
-from conftest import random_logits, read_entropy
 from offramp.cache.reading import UNKNOWN
 from offramp.cache.writing import CacheWriter
-from offramp.calibration import calibrate, pose
-from offramp.calibration.labelling import next_labels
-from offramp.cli import main
-from offramp.costs import from_parts, write_costs
-from offramp.scoring import Scoring
-from offramp.settings import Settings
+from offramp.calibration import calibrate, make_problem
+from offramp.calibration.labels import next_labels
+from offramp.calibration.settings import Settings
+from offramp.commands.main import main
+from offramp.policies.costs import from_parts, write_costs
+from offramp.scores.scoring import Scoring
 
 LOSSES = [0.02, 0.05]
 SETTINGS = Settings([("certified", loss) for loss in LOSSES], ("certified", 0.05))
@@ -42,7 +42,7 @@ def reveal(outcomes, truth, samples):
 def test_labelling_only_what_is_asked_for_ends_with_the_certificate_of_all_labels(case, ahead):
     truth, costs, scoring = case
     outcomes, rounds = hide(truth, np.ones(len(truth), bool)), 0
-    while (request := next_labels(pose(outcomes, costs, scoring, SETTINGS), LOSSES, ahead)).rows:
+    while (request := next_labels(make_problem(outcomes, costs, scoring, SETTINGS), LOSSES, ahead)).rows:
         samples = [sample for _, sample in request.rows]
         assert not outcomes.labelled[np.isin(outcomes.sample, samples)].any()
         assert [step for step, _ in request.rows] == sorted(step for step, _ in request.rows)
@@ -56,7 +56,7 @@ def test_labelling_only_what_is_asked_for_ends_with_the_certificate_of_all_label
         assert policy.certificate == with_all.certificate
         assert "accuracy" not in policy.validation
     if ahead == 1:
-        used = max(policy.certificate["labels_used"] for policy in found.policies)
+        used = max(policy.certificate.labels_used for policy in found.policies)
         assert outcomes.labelled.sum() == used
 
 
@@ -66,8 +66,8 @@ def test_a_walk_stops_before_the_first_candidate_that_reads_an_unknown_label(cas
     policy = calibrate(some, costs, scoring, SETTINGS).selected
     full = calibrate(truth, costs, scoring, SETTINGS).selected
     if policy.feasible:
-        assert policy.certificate["returned"] <= full.certificate["returned"]
-        assert policy.certificate["steps"][-1]["p_value"] == 1 or policy.thresholds == full.thresholds
+        assert policy.certificate.returned <= full.certificate.returned
+        assert policy.certificate.steps[-1].p_value == 1 or policy.thresholds == full.thresholds
     else:
         assert "need a label" in policy.reason
 
@@ -76,7 +76,7 @@ def test_without_any_label_nothing_is_certified_and_the_reason_says_what_to_do(c
     truth, costs, scoring = case
     # until the first candidate changes an answer no label is needed; then the walk stops
     policy = calibrate(hide(truth, np.ones(len(truth), bool)), costs, scoring, SETTINGS).selected
-    assert not policy.feasible or policy.certificate["labels_used"] == 0
+    assert not policy.feasible or policy.certificate.labels_used == 0
 
 
 def test_the_command_lists_rows_and_calibrates_with_null_labels(tmp_path, rng, capsys, monkeypatch):

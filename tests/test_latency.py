@@ -2,15 +2,16 @@
 
 import numpy as np
 import pytest
+from cases.exported import CLASSES, EXITS, exported, lively_network
 
-from exported import CLASSES, EXITS, exported, lively_network
-from offramp.costs import LatencyRow, from_parts, read_costs
-from offramp.files import write_json
-from offramp.latency import Latency, _parts, measure, tidy, timed_scoring, to_json
-from offramp.report.latency import break_even
+from docs.readme.latency import break_even
+from offramp.policies.costs import LatencyRow, from_parts, read_costs
+from offramp.policies.policy import Policy
+from offramp.project.files import write_json
+from offramp.runtime.engines.onnx import OnnxEngine
+from offramp.runtime.latency import Latency, _parts, tidy, time_parts, timed_scoring, to_json
 from offramp.runtime.live import Runtime
-from offramp.runtime.onnx_engine import OnnxEngine
-from offramp.timing import interleaved, spread
+from offramp.runtime.timing import interleaved, spread
 
 
 def runs_of(segment, head, rounds=3):
@@ -53,7 +54,7 @@ def test_noise_never_makes_a_part_negative_and_the_sum_stays_the_full_networks(r
 def test_what_is_measured_is_a_costs_file_and_a_tidy_table(tmp_path):
     engine = OnnxEngine(exported(lively_network()), threads=1)
     scoring = timed_scoring("entropy", EXITS, CLASSES)
-    measured = {"onnx": measure(engine, scoring, [3, 32, 32], [1, 3], repeats=2)}
+    measured = {"onnx": time_parts(engine, scoring, [3, 32, 32], [1, 3], repeats=2)}
     write_json(tmp_path / "latency.json", to_json(measured, threads=1, repeats=2))
     costs = read_costs(tmp_path / "latency.json", LatencyRow("onnx", 3))
     assert costs.unit == "ms"
@@ -68,9 +69,9 @@ def test_the_score_change_is_timed_with_all_its_predictors():
     scoring = timed_scoring("change", EXITS, CLASSES)
     engine = OnnxEngine(exported(lively_network()), threads=1)
     thresholds = (None, 0.5, None, None, None, np.inf)  # log-odds of 0: everyone leaves at exit 2
-    answers = Runtime(engine, thresholds, scoring)(np.zeros((3, 32, 32, 3), np.uint8))
+    answers = Runtime(engine, Policy(thresholds, scoring=scoring))(np.zeros((3, 32, 32, 3), np.uint8))
     assert answers.exit.tolist() == [1, 1, 1]
-    assert scoring.change.fits(6, CLASSES)
+    assert scoring.fitted.fits(6, CLASSES)
 
 
 def test_turns_alternate_and_a_turn_is_several_calls():

@@ -5,14 +5,16 @@ import math
 
 import numpy as np
 import pytest
+from cases.latency import BATCH_1, DEAR, EXITS, HEAD, SEGMENT, WANTED, entry_of, latency, settings
 
-from latency_case import BATCH_1, DEAR, EXITS, HEAD, SEGMENT, WANTED, entry_of, latency, settings
 from offramp.calibration import calibrate_cache
-from offramp.costs import LatencyRow, read_costs
-from offramp.errors import InputError
-from offramp.evaluation import evaluate, read_test
-from offramp.policies import Policies, Policy, describe, exits_taken, read_policies, write_policies
-from offramp.scoring import Scoring
+from offramp.evaluation.results import evaluate, read_test
+from offramp.policies.costs import LatencyRow, read_costs
+from offramp.policies.file import read_policies, write_policies
+from offramp.policies.policy import Policies, Policy, exits_taken
+from offramp.policies.text import describe
+from offramp.project.errors import InputError
+from offramp.scores.scoring import Scoring
 
 
 @pytest.fixture
@@ -149,7 +151,7 @@ def test_evaluation_stays_in_macs_and_adds_the_modelled_time(latency_folder):
 
 def test_a_budget_of_time_is_judged_on_time_and_not_on_macs(latency_folder):
     """Everybody leaves at exit 2: 12.3 of 10.2 ms, but 36 of 102 MACs."""
-    policy = Policy("budget", 0.5, (None, math.inf, None, math.inf))
+    policy = Policy((None, math.inf, None, math.inf), method="budget", target=0.5)
     times, macs = read_costs(latency_folder / "latency.json", BATCH_1), read_costs(latency_folder / "costs.json")
     met = {}
     for costs in (None, times):

@@ -4,14 +4,14 @@ import copy
 import json
 
 import pytest
+from cases.latency import entry_of, latency
 
-from latency_case import entry_of, latency
-from offramp.benchmark.session import read_times
-from offramp.cli import main
-from offramp.errors import InputError
-from offramp.files import write_json
-from offramp.policies import read_policies
-from offramp.recheck import recheck
+from offramp.check import recheck
+from offramp.commands.main import main
+from offramp.policies.file import read_policies
+from offramp.project.errors import InputError
+from offramp.project.files import write_json
+from offramp.runtime.benchmark.session import read_times
 
 
 @pytest.fixture
@@ -101,7 +101,7 @@ def test_other_times_than_those_of_the_file_are_refuted_and_other_units_refused(
         recheck(latency_folder / "p.json", latency_folder / "val.parquet", latency_folder / "costs.json")
     del altered["onnx"]
     (tmp_path / "latency.json").write_text(json.dumps(altered))
-    with pytest.raises(InputError, match="no times of 'onnx, batch 1', for which the policies were calibrated"):
+    with pytest.raises(InputError, match="has no times of onnx, batch 1; it has torch batch 1"):
         recheck(latency_folder / "p.json", latency_folder / "val.parquet", tmp_path / "latency.json")
 
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import SHARED
 from safetensors.torch import save_file
 
-from conftest import SHARED
-from offramp.errors import InputError
-from offramp.networks import build
-from offramp.networks.loading import load_initial_weights, load_weights
+from offramp.networks.given_weights import load_initial_weights, load_weights
+from offramp.networks.registry import build
+from offramp.project.errors import InputError
 
 CHANNELS = [2, 2, 4]
 

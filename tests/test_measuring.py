@@ -6,11 +6,12 @@ import math
 import numpy as np
 import pytest
 
-from offramp.benchmark.measuring import TURN, WARM_UP, Measured, measure
-from offramp.benchmark.results import break_even_share
+from offramp.policies.policy import Policy
+from offramp.runtime.benchmark.measuring import TURN, WARM_UP, Measured, time_policies
+from offramp.runtime.benchmark.results import break_even_share
+from offramp.runtime.engines.pieces import Output
 from offramp.runtime.live import Answers, Runtime, StepTime
-from offramp.runtime.steps import Output
-from offramp.scoring import Scoring
+from offramp.scores.scoring import Scoring
 
 N_EXITS = 3
 SCORING = Scoring.plain("margin", ["exit_1", "exit_2", "exit_3"])
@@ -53,7 +54,7 @@ def pixels(*values):
 
 
 def policy(engine, thresholds=(-6.0, -6.0, math.inf)):
-    return Runtime(engine, thresholds, SCORING)
+    return Runtime(engine, Policy(thresholds, scoring=SCORING))
 
 
 def test_contestants_take_turns_and_nobody_always_follows_the_same_one():
@@ -69,7 +70,7 @@ def test_contestants_take_turns_and_nobody_always_follows_the_same_one():
 
         return run
 
-    measure({name: contestant(name) for name in "abc"}, images, TURN // 2, 4, N_EXITS)
+    time_policies({name: contestant(name) for name in "abc"}, images, TURN // 2, 4, N_EXITS)
     turns = [[(0, 32), (32, 32)], [(64, 32), (96, 32)], [(128, 10)]]
     warm_up = [(name, *batch) for turn in turns[:WARM_UP] for name in "abc" for batch in turn]
     assert order[: len(warm_up)] == warm_up
@@ -86,7 +87,7 @@ def test_contestants_take_turns_and_nobody_always_follows_the_same_one():
 
 def test_a_batch_larger_than_a_turn_is_a_turn():
     engine = ThreeExits()
-    found = measure({"one": policy(engine)}, np.zeros((3 * TURN, 1, 1, 1), np.uint8), 2 * TURN, 1, N_EXITS)
+    found = time_policies({"one": policy(engine)}, np.zeros((3 * TURN, 1, 1, 1), np.uint8), 2 * TURN, 1, N_EXITS)
     assert [len(values) for _, values in engine.ran] == 2 * [2 * TURN, TURN]  # a warm-up and a repeat
     assert found["one"].call_seconds.shape == (1, 2)
 
@@ -94,7 +95,7 @@ def test_a_batch_larger_than_a_turn_is_a_turn():
 def test_steps_and_exits_add_up_to_the_seconds_of_all_calls():
     images = pixels(*range(0, 250, 3))
     for batch_size in (1, 7, 100):
-        run = measure({"policy": policy(ThreeExits())}, images, batch_size, 3, N_EXITS)["policy"]
+        run = time_policies({"policy": policy(ThreeExits())}, images, batch_size, 3, N_EXITS)["policy"]
         assert run.seconds.tolist() == run.call_seconds.sum(axis=1).tolist()
         assert run.step_seconds.sum(axis=1) == pytest.approx(run.seconds, rel=1e-9)
         assert run.exit_seconds.sum(axis=1) == pytest.approx(run.seconds, rel=1e-9)
@@ -112,7 +113,7 @@ def test_a_step_is_shared_equally_and_what_is_outside_steps_by_all():
         steps = [StepTime(0, 4, 400), StepTime(2, 2, 300)]
         return Answers(label, np.array([0, 2, 2, 0]), np.zeros(4), steps)
 
-    found = measure({"fixed": run}, pixels(1, 2, 3, 4), 4, 1, N_EXITS)["fixed"]
+    found = time_policies({"fixed": run}, pixels(1, 2, 3, 4), 4, 1, N_EXITS)["fixed"]
     first = found.seconds[0] - 300e-9  # the first step, with what is outside
     assert found.step_seconds[0] == pytest.approx([first, 0, 300e-9])
     assert found.exit_seconds[0] == pytest.approx([first / 2, 0, first / 2 + 300e-9])
@@ -126,7 +127,7 @@ def test_the_garbage_collector_waits_and_is_as_before_afterwards():
         return policy(ThreeExits())(batch)
 
     assert gc.isenabled()
-    measure({"watching": run}, pixels(1), 1, 2, N_EXITS)
+    time_policies({"watching": run}, pixels(1), 1, 2, N_EXITS)
     assert seen == [True, False, False]  # the warm-up, two repeats
     assert gc.isenabled()
 
@@ -134,7 +135,7 @@ def test_the_garbage_collector_waits_and_is_as_before_afterwards():
         raise RuntimeError(f"{len(batch)} image fails")
 
     with pytest.raises(RuntimeError, match="1 image fails"):
-        measure({"failing": fail}, pixels(1), 1, 1, N_EXITS)
+        time_policies({"failing": fail}, pixels(1), 1, 1, N_EXITS)
     assert gc.isenabled()
 
 

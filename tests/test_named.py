@@ -2,14 +2,13 @@ import math
 
 import pytest
 
-from offramp.errors import InputError
-from offramp.named import named_policy
-from offramp.policies import Policies, Policy
-from offramp.scoring import Scoring
+from offramp.policies.policy import Policies, Policy, named_policy
+from offramp.project.errors import InputError
+from offramp.scores.scoring import Scoring
 
 EXITS = ["exit_1", "exit_2", "exit_3"]
-SHARED = Policy("shared", 0.9, (0.4, 0.4, math.inf))
-HARD = Policy("certified", 0.01, (None, None, math.inf), feasible=False, reason="too few labels")
+SHARED = Policy((0.4, 0.4, math.inf), method="shared", target=0.9)
+HARD = Policy((None, None, math.inf), method="certified", target=0.01, feasible=False, reason="too few labels")
 WARM = Scoring("margin", {"exit_1": 2.0, "exit_2": 1.5, "exit_3": 1.0})
 POLICIES = Policies(WARM, [SHARED, HARD], HARD)
 

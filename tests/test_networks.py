@@ -2,16 +2,16 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
-
 from conftest import SHARED
+
+from offramp.cache.filling import fill_cache
 from offramp.cache.reading import open_cache
-from offramp.errors import InputError
-from offramp.inference import fill_cache
-from offramp.macs import count_macs
-from offramp.networks import build
-from offramp.networks.weights import Description, load_network, save_network
-from offramp.prepared import Batch, read_batches, read_split, write_split
-from offramp.runtime.torch_engine import TorchEngine
+from offramp.data.prepared import Batch, read_batches, read_split, write_split
+from offramp.networks.file import Description, load_network, save_network
+from offramp.networks.macs import count_macs
+from offramp.networks.registry import build
+from offramp.project.errors import InputError
+from offramp.runtime.engines.torch import TorchEngine
 
 CUMULATIVE = [1_957_536, 11_628_352, 16_806_368, 26_327_936, 31_213_856, 40_963_616]
 
@@ -116,7 +116,7 @@ def test_the_public_weights_load_by_name_and_give_the_given_logits(tmp_path):
         torch.load(SHARED / "branchynet-cifar10-pretrained.pt", map_location="cpu", weights_only=True)
     )
     images = pq.ParquetFile(SHARED / "cifar10" / "test.parquet")
-    from offramp.prepared import Split, decode
+    from offramp.data.prepared import Split, decode
 
     about = Split(tmp_path, 64, "cifar10", ["?"] * 10, (3, 32, 32), False)
     first = next(images.iter_batches(64))

@@ -4,17 +4,19 @@ from pathlib import Path
 
 import pytest
 import yaml
+from conftest import edit_params
 from pydantic import BaseModel
 
-from conftest import edit_params
-from offramp.cli import main
-from offramp.errors import InputError
-from offramp.params.calibration import Calibrate, Uncertainty
-from offramp.params.compute import Compute
-from offramp.params.logits import Logits
-from offramp.params.project import read_project
-from offramp.params.sweep import Sweep
-from offramp.params.training import Train
+from offramp.cache.params import Logits
+from offramp.calibration.params import Calibrate, Uncertainty
+from offramp.commands.main import main
+from offramp.evaluation.params import Sweep
+from offramp.networks.training.params import Train
+from offramp.params import read_project
+from offramp.project.errors import InputError
+from offramp.project.sections import Compute
+from studies.__main__ import STUDIES
+from studies.__main__ import main as check_studies
 
 ROOT = Path(__file__).resolve().parents[1]
 DEFAULTS: dict[str, type[BaseModel]] = {
@@ -68,7 +70,15 @@ def params_file(tmp_path):
         ("data.name", "folder", "root names path/to/images, which is not a folder here"),
         ("train.epochs", "8", "train.epochs must be a whole number, at least 1; got '8'"),
         ("train.batch_size", 1, "a whole number, at least 2; got 1"),
-        ("train.learning_rate", 0, r"in \(0, 1\]"),
+        ("train.learning_rate", 0, r"train.learning_rate must be a number in \(0, 1\]; got 0"),
+        ("train.augment", 3, "train.augment must be a section; got 3"),
+        ("train.amp", "yes", "train.amp must be true or false; got 'yes'"),
+        ("datasets.cifar10.image_size", 0, "image_size must be a whole number from 1 to 4096 or null; got 0"),
+        ("datasets.cifar10.root", "", "datasets.cifar10.root must be a non-empty string; got ''"),
+        ("models.branchynet.channels", [32, 64], r"a list of 3 whole numbers, at least 1; got \[32, 64\]"),
+        ("models.branchynet.channels", [32, 64, 0], "channels.2 must be a whole number, at least 1; got 0"),
+        ("models.torchvision_resnet18.head", "linear", "head must be pool_linear; got 'linear'"),
+        ("sweep.cutoff", float("inf"), "sweep.cutoff must be a finite number, at least 0; got inf"),
         ("uncertainty.score", "surprise", "must be one of: activation, change, energy, entropy, .*; got 'surprise'"),
         ("uncertainty.temperature", 2.0, "must be one of: none, per_exit; got 2.0"),
         ("calibrate.max_loss", 0.01, r"calibrate.max_loss must be a non-empty list .*; got 0.01 \(write \[0.01\]\)"),
@@ -125,6 +135,33 @@ def test_exponents_without_a_point_are_numbers(params_file):
     text = params_file.read_text().replace("learning_rate: 0.003", "learning_rate: 3e-3")
     params_file.write_text(text)
     assert read_project(params_file).train.learning_rate == 0.003
+
+
+def test_yaml_is_read_as_dvc_reads_it(params_file):
+    text = params_file.read_text()
+    params_file.write_text(text.replace("seed: 17 ", "seed: 017 ", 1))
+    assert read_project(params_file).seed == 17
+    params_file.write_text(text.replace("simultaneous: false", "simultaneous: no", 1))
+    with pytest.raises(InputError, match=r"calibrate\.simultaneous must be true or false; got 'no'"):
+        read_project(params_file)
+
+
+@pytest.mark.parametrize(("section", "study"), [("depth", "depth"), ("predictive", "predictive_exit")])
+def test_a_section_that_moved_to_a_study_is_said_to_be_there(params_file, capsys, section, study):
+    edit_params(params_file, section, {})
+    assert main(["check", str(params_file)]) == 2
+    assert f"section {section} has moved; write it in studies/{study}/params.yaml" in capsys.readouterr().err
+
+
+def test_the_parameters_of_every_study_are_checked(tmp_path, monkeypatch):
+    for study in STUDIES:
+        (tmp_path / "studies" / study).mkdir(parents=True)
+        shutil.copy(ROOT / f"studies/{study}/params.yaml", tmp_path / f"studies/{study}")
+    monkeypatch.chdir(tmp_path)
+    check_studies()
+    edit_params(tmp_path / "studies/depth/params.yaml", "depth.samples", 0)
+    with pytest.raises(InputError, match=r"depth\.samples must be a whole number, at least 1; got 0"):
+        check_studies()
 
 
 @pytest.mark.parametrize("section", DEFAULTS)

@@ -1,226 +1,153 @@
-"""The pipeline as DVC runs it: dependencies cover the imports, and a change reruns what it touches and nothing else."""
+"""What dvc.yaml says: dependencies cover the imports, and a change reruns what it touches and nothing else.
 
-import ast
-import json
-import os
+Which stages a change reruns is DVC's work and is tried with stub commands that digest what their stages declare; that
+the real stages work together is `test_whole_pipeline.py`.
+"""
+
 import re
-import shutil
-import subprocess
-import sys
-from pathlib import Path
+from itertools import chain
 
 import pytest
-import yaml
-
+from cases.pipelines import (
+    ALWAYS,
+    FILES,
+    ROOT,
+    commit,
+    import_closure,
+    is_docstring,
+    reproduce_here,
+    run,
+    script_of,
+    stub_checkout,
+)
+from cases.pipelines import stages as all_stages
 from conftest import edit_params
-from recomputation import require_recomputed_accuracies
 
-ROOT = Path(__file__).resolve().parents[1]
-PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
-STAGES = {name: stage.get("do", stage) for name, stage in PIPELINE.items()}
-ALWAYS = {"inputs", "host"}
-ON_DEMAND = {"runtime/engines.py", "networks/__init__.py", "training/starting.py"}  # import what a name asks for
+from offramp.project.declared import declared_params
+from offramp.project.errors import InputError
+from offramp.project.yaml import read_yaml
 
-
-def imported_modules(file):
-    """Our modules that a file imports when it is loaded, and where it runs others on demand those too.
-
-    The package root is none: it only offers names on demand.
-    """
-    found = set()
-    tree = ast.parse(file.read_text())
-    on_demand = file.parent.name == "stages" or "/".join(file.parts[-2:]) in ON_DEMAND
-    for node in ast.walk(tree) if on_demand else tree.body:
-        if isinstance(node, ast.ImportFrom) and node.module:
-            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-        elif isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        else:
-            continue
-        for name in names:
-            parts = name.split(".")
-            if parts[0] != "offramp":
-                continue
-            for end in range(2, len(parts) + 1):
-                base = ROOT / "src" / Path(*parts[:end])
-                found |= {path for path in (base.with_suffix(".py"), base / "__init__.py") if path.is_file()}
-    return found
+STAGES = all_stages()
+CODE = ("src/", "stages/", "studies/")
 
 
-def import_closure(file):
-    seen, waiting = set(), {file}
-    while waiting:
-        path = waiting.pop()
-        seen.add(path)
-        waiting |= imported_modules(path) - seen
-    return {str(path.relative_to(ROOT)) for path in seen}
+@pytest.mark.parametrize("name", [name for name, stage in STAGES.items() if "deps" in stage])
+def test_dependencies_are_the_rooms_that_a_stage_imports(name):
+    stage = STAGES[name]
+    declared = {dep for dep in stage["deps"] if dep.startswith(CODE) and not dep.endswith(".yaml")}
+    imported = {path for path in import_closure(script_of(stage)) if not is_docstring(path)}
+    missing = {path for path in imported if not any(path == dep or path.startswith(f"{dep}/") for dep in declared)}
+    unused = {dep for dep in declared if not any(path == dep or path.startswith(f"{dep}/") for path in imported)}
+    assert (missing, unused) == (set(), set())
+    files = {dep for dep in declared if dep.startswith("src/") and dep.endswith(".py")}
+    assert all(dep.endswith("/params.py") for dep in files), "of another room, parameters alone"
 
 
-@pytest.mark.parametrize("stage", sorted(set(STAGES) - ALWAYS))
-def test_dependencies_are_exactly_the_modules_a_stage_imports(stage):
-    declared = {path for path in STAGES[stage]["deps"] if path.endswith(".py")}
-    assert declared == import_closure(ROOT / f"stages/{stage}.py")
-
-
-@pytest.mark.parametrize("stage", sorted(name for name, stage in STAGES.items() if "params" in stage))
-def test_a_stage_declares_every_section_it_reads(stage):
+@pytest.mark.parametrize("name", [name for name, stage in STAGES.items() if "params" in stage])
+def test_a_stage_reads_every_section_it_declares_and_no_other(name):
     """A section with defaults that dvc.yaml forgets would silently be the default."""
-    text = (ROOT / f"stages/{stage}.py").read_text()
-    if "class Params(StageParams):" in text:
-        body = text.split("class Params(StageParams):")[1].split("\n\n\n")[0]
-        sections = re.findall(r"^    (\w+):", body, re.MULTILINE)
-    else:
-        sections = ["uncertainty", "calibrate"]
-    declared = {key.split(".")[0] for key in STAGES[stage]["params"]}
-    assert set(sections) == declared
+    text = script_of(STAGES[name]).read_text()
+    body = text.split("class Params(")[1].split("\n\n\n")[0] if "class Params(" in text else ""
+    sections = set(re.findall(r"^    (\w+):", body, re.MULTILINE))
+    if "class Params(Calibration)" in text:
+        sections |= {"uncertainty", "calibrate"}
+    groups = ([entry] if isinstance(entry, str) else chain(*entry.values()) for entry in STAGES[name]["params"])
+    keys = {key for group in groups for key in group}
+    assert sections == {key.split(".")[0] for key in keys}
 
 
-def run(folder, *command, status=0, **environment):
-    bin_folder = str(Path(sys.executable).parent)
-    variables = {name: value for name, value in os.environ.items() if not name.startswith("DVC_")}
-    variables |= {"PATH": bin_folder + os.pathsep + os.environ["PATH"], "PYTHONPATH": str(folder / "src")} | environment
-    done = subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, check=False)
-    assert done.returncode == status, done.stdout + done.stderr
-    return done.stdout + done.stderr
+def test_no_stage_of_the_root_pipeline_depends_on_an_output_of_another():
+    """DVC runs ancestors from other files too: one such arrow would time again at every new target."""
+    outputs = {"": set(), "other": set()}
+    for file in FILES:
+        for entry in read_yaml(ROOT / file)["stages"].values():
+            for kind in ("outs", "metrics", "plots"):
+                for out in {**entry, **entry.get("do", {})}.get(kind, []):
+                    path = out if isinstance(out, str) else next(iter(out))
+                    outputs["" if file == "dvc.yaml" else "other"].add(path)
+    for name, stage in STAGES.items():
+        if ":" not in name:
+            assert not set(stage.get("deps", [])) & outputs["other"]
 
 
-def reproduce(folder):
-    """Run the pipeline and return the stages that ran, without those that always do."""
-    return set(re.findall(r"Running stage '([\w@]+)'", run(folder, "dvc", "repro"))) - ALWAYS
-
-
-def restore(folder):
-    run(folder, "git", "checkout", "--quiet", ".")
-    run(folder, "dvc", "checkout", "--quiet")
-
-
-def edit(folder, key, value):
-    edit_params(folder / "params.yaml", key, value)
-
-
-@pytest.fixture(scope="module")
-def clone(tmp_path_factory):
-    """A clone with small splits, run once."""
-    folder = tmp_path_factory.mktemp("clone") / "offramp"
-    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    for name in filter(None, tracked.split("\0")):
-        if (ROOT / name).is_file():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, folder / name)
-    small = {"train": 256, "val": 200, "test": 200}
-    for split, rows in small.items():
-        edit(folder, f"datasets.cluttered_digits.{split}", rows)
-    edit(folder, "train.epochs", 1)
-    for key, values in {"methods": ["shared", "certified"], "targets": [0.5, 0.9], "max_loss": [0.01]}.items():
-        edit(folder, f"calibrate.{key}", values)
-    edit(folder, "models.branchynet_slim.channels", [2, 4, 4])
-    edit(folder, "models.branchynet.channels", [4, 8, 8])
-    edit(folder, "latency", {"batch_sizes": [1, 2], "repeats": 2})
-    edit(folder, "depth", {"neighbours": 5, "support": 100, "samples": 50})
-    for key, value in {"cuts": 10, "permutations": 2, "max_loss": [0.02], "statistics": ["mean_max"]}.items():
-        edit(folder, f"predictive.{key}", value)
-    edit(
-        folder,
-        "benchmark",
-        {"batch_sizes": [1, 2], "repeats": 2, "samples": 20, "engine": "onnx", "policies": ["selected"]},
+def test_a_stage_is_given_what_it_declares_and_nothing_else(monkeypatch, tmp_path):
+    (tmp_path / "params.yaml").write_text("seed: 017\nrate: 1e-3\nmodel: {name: b}\nmodels: {a: {x: 1}, b: {x: 2}}\n")
+    (tmp_path / "more.yaml").write_text("study: {n: 3, m: 4}\n")
+    (tmp_path / "dvc.yaml").write_text(
+        """\
+stages:
+  one: {params: [seed, rate, "models.${model.name}", {more.yaml: [study.n]}]}
+  many: {foreach: [p, q], do: {params: [model.name]}}
+  wrong: {params: [nothing.there]}
+"""
     )
-    run(folder, "git", "init", "-q")
-    commit(folder)
-    run(folder, "dvc", "repro")
-    commit(folder)
-    return folder
+    monkeypatch.chdir(tmp_path)
+    expected = {"seed": 17, "rate": 0.001, "models": {"b": {"x": 2}}, "study": {"n": 3}}
+    assert declared_params("one") == expected
+    assert declared_params("many@q") == {"model": {"name": "b"}}
+    for stage, told in (("wrong", "nothing.there, which does not exist"), ("none", "no stage 'none'")):
+        with pytest.raises(InputError, match=told):
+            declared_params(stage)
 
 
-def commit(folder):
-    run(folder, "git", "add", "-A")
-    run(folder, "git", "-c", "user.name=test", "-c", "user.email=test@example.com", "commit", "-qm", "small")
+def of(file, *names):
+    return {f"{file}:{name}" for name in names}
 
 
-FLOAT32 = {"logits@val", "logits@test", "calibrate", "evaluate", "sweep", "reliability", "figures", "export"}
-FLOAT32 |= {"probes", "depth", "predictive"}
-INT8 = {"quantise", "logits_int8@val", "logits_int8@test", "calibrate_int8", "evaluate_int8"}
-TIMED = {"latency", "benchmark", "benchmark_int8"}
-EVERYTHING = {"prepare", "train", "costs"} | FLOAT32 | INT8 | TIMED
-POLICIES = {"calibrate", "evaluate", "figures", "depth", "calibrate_int8", "evaluate_int8"}
-POLICIES |= {"benchmark", "benchmark_int8"}
-RERUNS = [  # the README's table; every run of DVC takes its time, so the long ones are slow tests
-    ({"calibrate.targets": [0.1, 0.9], "calibrate.cost": "latency"}, POLICIES),
-    ({"models.branchynet_slim.channels": [1, 1, 1], "datasets.folder.root": "elsewhere"}, set()),
+DEPLOYMENT, DEPTH, ROUTES = "deployment/dvc.yaml", "studies/depth/dvc.yaml", "studies/predictive_exit/dvc.yaml"
+ON_TARGET = {
+    "calibrate",
+    "evaluate",
+    "figures",
+    *of(DEPLOYMENT, "calibrate@int8", "evaluate@int8"),
+    *of(DEPTH, "measure"),
+}
+TIMED = of(DEPLOYMENT, "latency", "benchmark", "benchmark_int8")
+ON_POLICY = ON_TARGET | of(DEPLOYMENT, "benchmark", "benchmark_int8")
+INT8 = of(DEPLOYMENT, "quantise", "logits@int8-val", "logits@int8-test", "calibrate@int8", "evaluate@int8")
+STUDIES = of(DEPTH, "probe", "measure") | of(ROUTES, "compare")
+LOGITS = {"logits@val", "logits@test"}
+TRAINED = {"train", *LOGITS, "calibrate", "evaluate", "sweep", "reliability", "figures"}
+TRAINED |= INT8 | TIMED | STUDIES | of(DEPLOYMENT, "export")
+EVERYTHING = TRAINED | {"prepare", "costs"}
+RERUNS = [  # what changes, one after the other, and which stages run
+    ({"calibrate.targets": [0.1, 0.9]}, ON_TARGET),
+    ({"calibrate.select.target": 0.02}, ON_POLICY),
+    ({"models.branchynet_slim.channels": [1, 1, 1], "datasets.folder.root": "x"}, set()),
+    ({"sweep.cutoffs": 7, "latency.repeats": 3}, {"sweep", "figures", *of(DEPLOYMENT, "latency", "benchmark")}),
+    ({"calibrate.fold_seed": 18}, ON_POLICY | INT8 | TIMED | {"reliability"} | of(ROUTES, "compare")),
+    ({"benchmark.samples": 10}, of(DEPLOYMENT, "benchmark", "benchmark_int8")),
+    ({"model.name": "branchynet_slim"}, TRAINED | {"costs"}),
 ]
-SLOW_RERUNS = [
-    ({"sweep.cutoffs": 7, "latency.repeats": 3}, {"sweep", "figures", "latency", "benchmark"}),
-    ({"calibrate.targets": [0.1, 0.9]}, POLICIES),
-    ({"calibrate.fold_seed": 18}, POLICIES | INT8 | TIMED | {"reliability", "predictive"}),
-    ({"benchmark.samples": 10}, {"benchmark", "benchmark_int8"}),
-    ({"depth.samples": 10}, {"probes", "depth", "figures"}),
-    ({"train.epochs": 2}, EVERYTHING - {"prepare", "costs"}),
-    ({"model.name": "branchynet_slim"}, EVERYTHING - {"prepare"}),
+EDITS = [
+    ("src/offramp/figures/room.py", {"figures"} | TIMED | of(DEPTH, "measure") | of(ROUTES, "compare")),
+    ("src/offramp/calibration/room.py", ON_POLICY | of(ROUTES, "compare")),
+    ("studies/depth/figures.py", of(DEPTH, "measure")),
 ]
-CASES = [*RERUNS, *(pytest.param(*case, marks=pytest.mark.slow) for case in SLOW_RERUNS)]
 
 
-@pytest.mark.parametrize(("changes", "stages"), CASES)
-def test_a_changed_parameter_reruns_what_it_touches(clone, changes, stages):
-    for key, value in changes.items():
-        edit(clone, key, value)
-    assert reproduce(clone) == stages
-    restore(clone)
-
-
-def drawn(folder):
-    return {path.name: path.read_bytes() for path in (folder / "plots/figures").iterdir()}
-
-
-def test_an_edited_plotting_module_redraws_figures_to_the_same_bytes_and_nothing_else(clone):
-    before = drawn(clone)
-    path = clone / "src/offramp/figures/tradeoff.py"
-    path.write_text(path.read_text() + "\n# edited\n")
-    assert reproduce(clone) == {"figures"}
-    assert drawn(clone) == before
-    restore(clone)
-
-
-def test_a_second_run_runs_nothing_but_the_always_run_stages(clone):
-    assert reproduce(clone) == set()
-    plan = run(clone, "dvc", "repro", "--dry", "--allow-missing")
-    assert set(re.findall(r"Running stage '([\w@]+)'", plan)) == ALWAYS
-
-
-def test_every_declared_output_is_there_and_metrics_can_be_shown(clone):
-    for stage in STAGES.values():
-        for kind in ("outs", "metrics", "plots"):
-            for entry in stage.get(kind, []):
-                path = entry if isinstance(entry, str) else next(iter(entry))
-                if "${" not in path:
-                    assert (clone / path).exists()
-    figures = {path.stem for path in (clone / "plots/figures").glob("*.png")}
-    of_samples = {"uncertainty", "gallery", "difficulty", "reliability"}
-    assert figures == {"tradeoff", "guarantees", "classes", "exits", "sweep", "training", "depth"} | of_samples
-    assert "accuracy" in run(clone, "dvc", "metrics", "show")
-    run(clone, "dvc", "plots", "show")
-
-
-def test_accuracies_equal_a_recomputation_from_the_parquet_file(clone):
-    require_recomputed_accuracies(clone)
-
-
-def test_costs_and_policies_fit_the_network_that_was_trained(clone):
-    costs = json.loads((clone / "metrics/costs.json").read_text())
-    policies = json.loads((clone / "metrics/policies.json").read_text())
-    assert list(costs["exits"]) == list(policies["temperature"]) == [f"exit_{k}" for k in range(1, 7)]
-    assert sum(policy["selected"] for policy in policies["policies"]) == 1
-
-
-def test_a_stage_is_also_a_plain_script_and_leaves_earlier_outputs_when_it_fails(clone):
-    policies = clone / "metrics/policies.json"
-    before, params = policies.read_bytes(), (clone / "params.yaml").read_text()
-    run(clone, sys.executable, "stages/calibrate.py")
-    assert policies.read_bytes() == before
-    edit(clone, "calibrate.targets", [1.5])
-    try:
-        output = run(clone, sys.executable, "stages/calibrate.py", status=2)
-        assert output.count("\n") == 1
-        assert "calibrate.targets must be" in output
-        assert policies.read_bytes() == before
-    finally:
-        (clone / "params.yaml").write_text(params)
+def test_a_change_reruns_what_it_touches_and_nothing_else(tmp_path):
+    """All in one checkout, as every run of DVC takes seconds: a change is that against the case before."""
+    folder = stub_checkout(tmp_path)
+    assert reproduce_here(folder, all_pipelines=True) == EVERYTHING
+    assert reproduce_here(folder, all_pipelines=True) == set()
+    commit(folder)
+    plan = run(folder, "dvc", "repro", "-P", "--dry", "--allow-missing")
+    assert set(re.findall(r"Running stage '([^']+)'", plan)) == ALWAYS
+    for changes, expected in RERUNS:
+        for key, value in changes.items():
+            edit_params(folder / "params.yaml", key, value)
+        assert (changes, reproduce_here(folder, all_pipelines=True)) == (changes, expected)
+    edit_params(folder / "params.yaml", "calibrate.targets", [0.3])
+    assert reproduce_here(folder) == {"calibrate", "evaluate", "figures"}, "plain repro runs the root pipeline alone"
+    reproduce_here(folder, all_pipelines=True)
+    for edited, expected in EDITS:
+        path = folder / edited
+        path.write_text(path.read_text() + "# edited\n")
+        assert (edited, reproduce_here(folder, all_pipelines=True)) == (edited, expected)
+    edit_params(folder / "params.yaml", "calibrate.cost", "latency")
+    assert reproduce_here(folder, all_pipelines=True) == ON_POLICY
+    setting = "studies/depth/params.yaml:depth.samples=10"
+    text = run(folder, "dvc", "exp", "run", "-P", "-S", setting)
+    assert set(re.findall(r"Running stage '([^']+)'", text)) - ALWAYS == of(DEPTH, "probe", "measure")
+    assert "samples: 10" in (folder / "studies/depth/params.yaml").read_text()

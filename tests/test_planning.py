@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from scipy.special import gammaln, xlogy
 
-from offramp import planning
-from offramp.certificates.paired import p_value
-from offramp.errors import InputError
+from offramp.calibration import planning
+from offramp.calibration.planning import Plan, certifiable_loss, fewest_rows, power_at, rows_needed, table
+from offramp.commands.plan import describe
 from offramp.figures.planning import draw_plan
-from offramp.planning import Plan, certifiable_loss, describe, fewest_rows, power_at, rows_needed, table
+from offramp.project.errors import InputError
+from offramp.statistics.paired_test import p_value
 
 
 def exact_power(n, max_loss, delta, discordance, losses) -> list[float]:
@@ -196,7 +197,7 @@ def test_figures_that_cannot_be_drawn_are_refused(tmp_path, monkeypatch):
 
 
 def test_planning_does_not_import_matplotlib():
-    code = "import sys, offramp.planning, offramp.figures.planning; sys.exit('matplotlib' in sys.modules)"
+    code = "import sys, offramp.calibration.planning, offramp.figures.planning; sys.exit('matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

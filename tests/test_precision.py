@@ -2,20 +2,20 @@
 
 import numpy as np
 import pytest
-
 from conftest import make_outcomes
-from offramp.errors import InputError
-from offramp.evaluation.precision import Replayed, compare, describe_comparison, paired
-from offramp.intervals import paired_loss
-from offramp.policies import Policies, Policy
-from offramp.report.int8 import int8_table
-from offramp.scoring import Scoring
+
+from docs.readme.int8 import int8_table
+from offramp.evaluation.int8 import Replayed, compare_precision, describe_comparison, paired
+from offramp.policies.policy import Policies, Policy
+from offramp.project.errors import InputError
+from offramp.scores.scoring import Scoring
+from offramp.statistics.intervals import paired_loss
 
 EXITS = ["exit_1", "exit_2", "exit_3", "exit_4"]
 
 
 def replayed(outcomes, thresholds):
-    policy = Policy("budget", 0.5, thresholds)
+    policy = Policy(thresholds, method="budget", target=0.5)
     return Replayed(Policies(Scoring.plain("entropy", EXITS), [policy], policy), outcomes)
 
 
@@ -32,7 +32,9 @@ def test_each_network_has_its_own_thresholds_and_the_last_exit_is_the_full_netwo
     uncertainty = np.array([[0.1, 0.1, 0.1, 0.1], [0.9, 0.9, 0.9, 0.9]])
     int8 = make_outcomes(uncertainty, [[0, 1, 1, 1], [1, 1, 1, 0]])
     float32 = make_outcomes(uncertainty, [[1, 1, 1, 1], [0, 0, 0, 1]])
-    compared = compare(replayed(int8, (0.5, None, None, np.inf)), replayed(float32, (None, None, None, np.inf)), costs)
+    compared = compare_precision(
+        replayed(int8, (0.5, None, None, np.inf)), replayed(float32, (None, None, None, np.inf)), costs
+    )
     assert (compared["full"]["accuracy"], compared["full"]["float32_accuracy"]) == (0.5, 1.0)
     assert compared["exits"]["exit_1"]["loss"] == 0.0
     selected = compared["selected"]
@@ -47,7 +49,7 @@ def test_rows_are_paired_by_sample_whatever_their_order(costs, rng):
     outcomes = make_outcomes(uncertainty, correct)
     one, other = (outcomes.take(rng.permutation(8)) for _ in range(2))
     thresholds = (0.5, 0.5, 0.5, np.inf)
-    compared = compare(replayed(one, thresholds), replayed(other, thresholds), costs)
+    compared = compare_precision(replayed(one, thresholds), replayed(other, thresholds), costs)
     # about half of the rows would differ if they were paired by place
     assert all(row["loss_low"] == paired_loss(0, 0, 8)[0] for row in compared["exits"].values())
 
@@ -56,7 +58,7 @@ def test_other_rows_are_refused(costs):
     outcomes = make_outcomes(np.zeros((4, 4)), np.ones((4, 4)))
     thresholds = (None, None, None, np.inf)
     with pytest.raises(InputError, match="other samples or exits"):
-        compare(replayed(outcomes, thresholds), replayed(outcomes.take(np.arange(3)), thresholds), costs)
+        compare_precision(replayed(outcomes, thresholds), replayed(outcomes.take(np.arange(3)), thresholds), costs)
 
 
 def test_the_readme_has_both_precisions_side_by_side():

@@ -8,16 +8,16 @@ import zlib
 
 import numpy as np
 import pytest
+from cases.bundles import policy, some_images, tiny_graph
 from PIL import Image
 
-from bundles import policy, some_images, tiny_graph
-from offramp.bundle import Failure, Prediction, load
-from offramp.bundle.images import find_images, read_image
-from offramp.bundle.writing import write_bundle
-from offramp.cli import main
+from offramp.commands.main import main
+from offramp.runtime.bundle import Failure, Prediction, load
+from offramp.runtime.bundle.images import find_images, read_image
+from offramp.runtime.bundle.writing import write_bundle
 
 SHAPE = (3, 24, 24)
-OFFRAMP = [sys.executable, "-c", "from offramp.cli import main; raise SystemExit(main())"]
+OFFRAMP = [sys.executable, "-c", "from offramp.commands.main import main; raise SystemExit(main())"]
 
 
 @pytest.fixture(scope="module")

@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 
-from offramp.errors import InputError
-from offramp.predictive.activation import STATISTICS, Activation, ThresholdSums, activation_thresholds
-from offramp.predictive.engine import engine_macs, growth, jumps, powers
-from offramp.predictive.evidence import Look, OneExit
-from offramp.predictive.sensitivity import centred
-from offramp.scoring import Scoring
+from offramp.policies.outcomes import observe
+from offramp.policies.routes.observed import Look, OneExit
+from offramp.policies.routes.smoothing import engine_macs, growth, jumps, powers
+from offramp.project.errors import InputError
+from offramp.scores.activation import STATISTICS, Activation, ThresholdSums, thresholds_of
+from offramp.scores.scoring import Scoring
+from studies.predictive_exit.sensitivity import centred
 
 
 def kernel(n_classes: int) -> np.ndarray:
@@ -54,7 +55,7 @@ def test_forecasts_are_those_of_the_formula_for_every_exit_and_beta(rng, horizon
 
 def test_a_sample_leaves_at_equality_but_is_not_forecast_to():
     score = Activation((0.1, 0.1, 0.1))
-    table = Look(score, 8).table(np.array([[[0.7, 0.0], [0.0, -0.7], [0.0, 0.7]]]), np.array([0]), np.array([0]))
+    table = observe(Look(score, 8), np.array([[[0.7, 0.0], [0.0, -0.7], [0.0, 0.7]]]), np.array([0]), np.array([0]))
     assert table.fires(-7.0).tolist() == [[True, True, True]]  # M = βT, whatever 0.7 / 0.1 rounds to
     assert table.fires(-7.0000001).tolist() == [[False, False, True]]
     assert jumps(table.growth[:, 0], 7.0).tolist() == [2]  # K z = (0.7, 0.7) equals βT and does not exceed it
@@ -63,8 +64,8 @@ def test_a_sample_leaves_at_equality_but_is_not_forecast_to():
 def test_the_faithful_first_exit_multiplies():
     logits = np.full((1, 3, 2), 3.0)
     scores = [Activation((2.0, 2.0, 2.0), faithful) for faithful in (False, True)]
-    found = [Look(score).table(logits, np.array([0]), np.array([0])).uncertainty.tolist() for score in scores]
-    assert found == [[[-1.5, -1.5]], [[-6.0, -1.5]]]
+    found = [observe(Look(score), logits, np.array([0]), np.array([0])).uncertainty.tolist() for score in scores]
+    assert found == [[[-1.5, -1.5, -1.5]], [[-6.0, -1.5, -1.5]]]
 
 
 def test_statistics_by_hand_and_in_batches():
@@ -80,9 +81,11 @@ def test_statistics_by_hand_and_in_batches():
     for row in (2, 0, 1):
         sums.add(logits[[row]], label[[row]])
     for name in STATISTICS:
-        assert activation_thresholds(logits, label, name) == pytest.approx(wanted[name])
+        assert thresholds_of(logits.shape[1], [(logits, label)], name) == pytest.approx(wanted[name])
         assert sums.thresholds(name) == pytest.approx(wanted[name])
-    assert activation_thresholds(logits, np.array([1, 0, -1]), "winning_correct") == pytest.approx((7 / 3, 4.0))
+    assert thresholds_of(logits.shape[1], [(logits, np.array([1, 0, -1]))], "winning_correct") == pytest.approx(
+        (7 / 3, 4.0)
+    )
 
 
 def test_thresholds_refuse_what_they_cannot_be_made_of():
@@ -91,16 +94,16 @@ def test_thresholds_refuse_what_they_cannot_be_made_of():
     with pytest.raises(InputError, match="at least one row"):
         ThresholdSums(2).thresholds("mean_abs")
     with pytest.raises(InputError, match="labelled"):
-        activation_thresholds(np.zeros((1, 2, 2)), np.array([-1]), "winning_correct")
+        thresholds_of(np.zeros((1, 2, 2)).shape[1], [(np.zeros((1, 2, 2)), np.array([-1]))], "winning_correct")
 
 
 def test_centred_logits_make_the_signed_mean_nothing_and_every_exit_fires(rng):
     logits = centred(rng.normal(size=(50, 4, 10)))
     logits[0] = 0.0
-    thresholds = activation_thresholds(logits, np.zeros(50, int), "signed_mean")
+    thresholds = thresholds_of(logits.shape[1], [(logits, np.zeros(50, int))], "signed_mean")
     assert max(thresholds) < 1e-15
     for exact in (thresholds, (0.0,) * 4):
-        table = Look(Activation(exact), 8).table(logits, np.zeros(50, int), np.arange(50))
+        table = observe(Look(Activation(exact), 8), logits, np.zeros(50, int), np.arange(50))
         assert np.isfinite(table.uncertainty).all()
         assert np.isfinite(table.growth).all()
         assert table.fires(-200.0)[1:].all()
@@ -119,4 +122,4 @@ def test_looks_refuse_what_no_single_exit_can_tell():
     with pytest.raises(ValueError, match="must be 'activation'"):
         Look(OneExit(plain), horizon=8)
     with pytest.raises(ValueError, match="compares an exit"):
-        OneExit(Scoring("change", plain.temperature, change=object()))
+        OneExit(Scoring("change", plain.temperature, fitted=object()))

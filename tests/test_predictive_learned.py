@@ -5,14 +5,16 @@ import time
 import numpy as np
 import pytest
 
-from offramp.costs import from_parts
-from offramp.predictive.activation import Activation, activation_thresholds
-from offramp.predictive.comparison import Curve, choose, compare, cut_grid, measure, sweep
-from offramp.predictive.controls import OracleExit
-from offramp.predictive.evidence import Look
-from offramp.predictive.learned import fit_learned
-from offramp.predictive.routes import EveryExit, Predictive
-from offramp.predictive.sensitivity import centring_sensitivity, permutation_sensitivity
+from offramp.calibration.routes import cut_grid
+from offramp.policies.costs import from_parts
+from offramp.policies.outcomes import observe
+from offramp.policies.routes.learned import fit_learned
+from offramp.policies.routes.observed import Look
+from offramp.policies.routes.routes import EveryExit, Predictive
+from offramp.scores.activation import Activation, thresholds_of
+from studies.predictive_exit.comparison import Curve, choose, compare_routes, measure_route, sweep
+from studies.predictive_exit.controls import OracleExit
+from studies.predictive_exit.sensitivity import centred, changes, permutation_sensitivity
 
 EXITS, CLASSES = 12, 10
 COSTS = from_parts("macs", [1e5] * EXITS, [12e3] * EXITS)
@@ -34,7 +36,7 @@ def planted(n, seed):
 def tables():
     tune, *others = (planted(n, seed) for n, seed in ((1200, 0), (1500, 1), (3000, 2)))
     look = Look(Activation((1.0,) * EXITS), 8, predictors=True)
-    return look, tuple(look.table(*rows) for rows in (tune, *others))
+    return look, tuple(observe(look, *rows) for rows in (tune, *others))
 
 
 def test_the_learned_forecast_beats_the_engine_at_equal_accuracy_on_held_out_rows(tables):
@@ -45,8 +47,8 @@ def test_the_learned_forecast_beats_the_engine_at_equal_accuracy_on_held_out_row
         "learned": [lambda cut: fit_learned(tune, cut, COSTS)],
         "oracle_exit": [lambda _: OracleExit()],
     }
-    cuts = cut_grid(tune, 60)
-    rows = {row.name: row for row in compare(families, validation, test, cuts, COSTS, 0.9, "predictive")}
+    cuts = np.array(cut_grid(tune.uncertainty[:, :-1], 60))
+    rows = {row.name: row for row in compare_routes(families, validation, test, cuts, COSTS, 0.9, "predictive")}
     learned, oracle = rows["learned"], rows["oracle_exit"]
     assert all(row.feasible for row in rows.values())
     assert learned.cost_difference[2] < -0.01  # the interval is below 0
@@ -57,11 +59,11 @@ def test_the_learned_forecast_beats_the_engine_at_equal_accuracy_on_held_out_row
 
 def test_expected_costs_are_learnt_backwards(tables):
     _, (tune, _, _) = tables
-    cut = float(np.quantile(tune.uncertainty, 0.4))
+    cut = float(np.quantile(tune.uncertainty[:, :-1], 0.4))
     dear = from_parts("macs", [1.0] * EXITS, [200.0] * EXITS)  # a head costs more than the whole trunk
     free = from_parts("macs", [1e6] * EXITS, [0.0] * EXITS)
-    assert measure(tune, fit_learned(tune, cut, dear), cut, dear).heads < 2.1
-    every, learned = (measure(tune, route, cut, free) for route in (EveryExit(), fit_learned(tune, cut, free)))
+    assert measure_route(tune, fit_learned(tune, cut, dear), cut, dear).heads < 2.1
+    every, learned = (measure_route(tune, route, cut, free) for route in (EveryExit(), fit_learned(tune, cut, free)))
     assert learned.cost.mean() == pytest.approx(every.cost.mean(), rel=0.01)  # nothing is gained by not looking
     nobody = fit_learned(tune, -np.inf, COSTS).walk(tune, -1e300)
     assert (nobody.heads == 2).all()  # no exit ever fires: from the first straight to the last
@@ -83,10 +85,12 @@ def test_a_constant_added_to_all_logits_changes_decisions():
     logits = np.random.default_rng(6).normal(0.2, 1, (300, EXITS, CLASSES))
 
     def look_for(z, statistic):
-        return Look(Activation(activation_thresholds(z, np.zeros(len(z), int), statistic)), 8)
+        return Look(Activation(thresholds_of(z.shape[1], [(z, np.zeros(len(z), int))], statistic)), 8)
 
     for statistic, cut, least in (("signed_mean", -12.0, 0.5), ("mean_abs", -2.5, 0.01)):
-        found = centring_sensitivity(lambda z, s=statistic: look_for(z, s), Predictive(), cut, logits)
+        n, moved = len(logits), centred(logits)
+        before, after = (observe(look_for(z, statistic), z, np.full(n, -1), np.arange(n)) for z in (logits, moved))
+        found = changes(Predictive(), cut, before, after)
         assert found.fires > least
         assert found.taken > 0.01
 
@@ -102,7 +106,7 @@ def test_a_hundred_betas_of_ten_thousand_samples_and_twenty_exits_take_seconds()
     rng = np.random.default_rng(0)
     logits = rng.normal(size=(10_000, 21, 10)).astype(np.float32)
     label, costs = rng.integers(0, 10, 10_000), from_parts("macs", [10.0] * 21, [1.0] * 21)
-    table = Look(Activation((1.0,) * 21), 8).table(logits, label, np.arange(10_000))
+    table = observe(Look(Activation((1.0,) * 21), 8), logits, label, np.arange(10_000))
     betas = np.linspace(1.0, 5.0, 100)  # from nearly all at the first exit to nearly all at the last
     begun = time.process_time()  # of this process alone: others may hold the cores
     curve = sweep(table, lambda _: Predictive(), -betas, costs)

@@ -7,27 +7,27 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import yaml
+from cases.graded import graded_logits
 
-from graded import graded_logits
+from docs.readme.predictive import comparison_table, energy_table, gains_text, sensitivity_table
 from offramp.cache.reading import open_cache
 from offramp.cache.writing import write_logits
-from offramp.costs import LatencyRow, from_parts, read_costs, write_costs
-from offramp.errors import InputError
-from offramp.figures.predictive import draw_predictive
-from offramp.params.predictive import Predictive
-from offramp.params.project import read_project
-from offramp.params.reading import validate
-from offramp.predictive.comparison import cut_grid, measure
-from offramp.predictive.curves import envelope
-from offramp.predictive.material import Fold
-from offramp.predictive.placement import distinct, place, spread
-from offramp.predictive.results import COLUMNS, NOTHING, compare_all, write_comparison
-from offramp.predictive.routes import EveryExit, Placed
-from offramp.predictive.sensitivity import permutation_sensitivity
-from offramp.predictive.setting_up import material_of, plan_of
-from offramp.report.predictive import comparison_table, energy_table, gains_text, sensitivity_table
+from offramp.calibration.placement import distinct, place, spread
+from offramp.calibration.routes import cut_grid
+from offramp.policies.costs import LatencyRow, from_parts, read_costs, write_costs
+from offramp.policies.routes.routes import EveryExit, Placed
+from offramp.project.errors import InputError
+from offramp.project.sections import validate
+from offramp.project.yaml import read_yaml
+from studies.predictive_exit.comparison import measure_route
+from studies.predictive_exit.curves import envelope
+from studies.predictive_exit.figures import draw_predictive
+from studies.predictive_exit.material import Fold
+from studies.predictive_exit.params import Predictive, Study
+from studies.predictive_exit.results import COLUMNS, NOTHING, compare_all, material_of, plan_of, write_comparison
+from studies.predictive_exit.sensitivity import permutation_sensitivity
 
+STUDY = Path("studies/predictive_exit/params.yaml")
 ROOT = Path(__file__).resolve().parents[1]
 EXITS = 7
 COSTS = ([1000] * EXITS, [150] * EXITS)
@@ -116,15 +116,17 @@ def test_placements_are_paired_with_every_cut_and_the_pair_is_chosen_on_validati
     _, comparison = found
     for contest in comparison.contests:
         tune, validation, costs = contest.scored.tune, contest.scored.validation, comparison.costs
-        cuts = [cut for cut in cut_grid(tune, SMALL.cuts) if cut < 0 or not contest.scored.runs_engine]
+        cuts = [
+            cut for cut in cut_grid(tune.uncertainty[:, :-1], SMALL.cuts) if cut < 0 or not contest.scored.runs_engine
+        ]
         placed = {place(tune, cut, costs, SMALL.theta).exits for cut in cuts}
         assert len(placed) > 2
-        tried = [measure(validation, Placed(exits=exits), cut, costs) for exits in placed for cut in cuts]
+        tried = [measure_route(validation, Placed(exits=exits), cut, costs) for exits in placed for cut in cuts]
         target = validation.correct[:, -1].mean() - contest.max_loss
         lowest = min(each.cost.mean() for each in tried if each.accuracy >= target)
         chosen = contest.compared["placed"]
         assert chosen.feasible
-        assert measure(validation, chosen.route, chosen.cut, costs).cost.mean() == pytest.approx(lowest)
+        assert measure_route(validation, chosen.route, chosen.cut, costs).cost.mean() == pytest.approx(lowest)
 
 
 def test_curves_are_what_no_other_start_and_cut_beats_on_validation(found):
@@ -136,17 +138,23 @@ def test_curves_are_what_no_other_start_and_cut_beats_on_validation(found):
     for contest in comparison.contests[::2]:
         part = [row for row in rows if (row["score"], row["policy"]) == (contest.scored.name, "every_exit")]
         validation, costs = contest.scored.validation, comparison.costs
-        cuts = [cut for cut in cut_grid(contest.scored.tune, 12) if cut < 0 or not contest.scored.runs_engine]
+        cuts = [
+            cut
+            for cut in cut_grid(contest.scored.tune.uncertainty[:, :-1], 12)
+            if cut < 0 or not contest.scored.runs_engine
+        ]
         found_there = {}
         for start in (0, 2):
             for cut in cuts:
-                each = measure(validation, EveryExit(start=start), cut, costs)
+                each = measure_route(validation, EveryExit(start=start), cut, costs)
                 found_there[start + 1, f"{cut:.6g}"] = each.accuracy, each.cost.mean()
         for row in part:
             accuracy, cost = found_there[int(row["start"]), f"{float(row['cut']):.6g}"]
             assert float(row["validation_accuracy"]) == pytest.approx(accuracy, abs=1e-6)
             assert not any(a >= accuracy and c < cost for a, c in found_there.values())
-            on_test = measure(contest.scored.test, EveryExit(start=int(row["start"]) - 1), float(row["cut"]), costs)
+            on_test = measure_route(
+                contest.scored.test, EveryExit(start=int(row["start"]) - 1), float(row["cut"]), costs
+            )
             assert float(row["mac_ratio"]) == pytest.approx(on_test.cost.mean() / 7150, abs=5e-3)
 
 
@@ -228,10 +236,12 @@ def test_a_network_of_one_exit_has_nothing_to_compare(tmp_path, monkeypatch, cap
     write_caches(tmp_path, 1)
     (tmp_path / "plots/predictive").mkdir(parents=True)
     (tmp_path / "plots/predictive/energy.png").write_bytes(b"of another network")
-    (tmp_path / "params.yaml").write_text(yaml.safe_dump({"seed": 17}))
+    (tmp_path / "params.yaml").write_text("seed: 17\n")
+    (tmp_path / STUDY).parent.mkdir(parents=True)
+    (tmp_path / STUDY).write_text("predictive: {}\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("DVC_STAGE", raising=False)
-    runpy.run_path(str(ROOT / "stages/predictive.py"))["main"]()
+    runpy.run_path(str(ROOT / "studies/predictive_exit/compare.py"))["main"]()
     assert capsys.readouterr().out == f"{NOTHING}\n"
     assert json.loads((tmp_path / "metrics/predictive.json").read_text())["about"]["exits"] == 1
     for name, columns in COLUMNS.items():
@@ -256,18 +266,17 @@ def test_caches_and_costs_that_do_not_belong_together_are_refused(tmp_path):
 
 
 def test_parameters_are_checked_and_documented():
-    project = read_project(ROOT / "params.yaml")
-    assert project.predictive == Predictive()
+    assert validate(Study, read_yaml(ROOT / STUDY), str(STUDY)).predictive == Predictive()
     level = {"mhz": 500.0, "volts": 1.0}
     for raw, told in (
-        ({"statistics": ["mean"]}, "predictive.statistics must be a non-empty list"),
+        ({"statistics": ["mean"]}, "predictive.statistics.0 must be one of: mean_abs, .*; got 'mean'"),
         ({"max_loss": [0.0]}, "predictive.max_loss must be"),
-        ({"starts": [0]}, "predictive.starts must be"),
+        ({"starts": [0]}, "predictive.starts.0 must be a whole number, at least 1; got 0"),
         ({"energy": {"levels": [level, {"mhz": 400.0, "volts": 1.0}]}}, "must ascend in mhz"),
         ({"energy": {"levels": [level, {"mhz": 600.0, "volts": 0.9}]}}, "volts must not fall"),
-        ({"energy": {"reserve": 1.5}}, "predictive.energy.reserve must be"),
+        ({"energy": {"reserve": 1.5}}, r"predictive.energy.reserve must be a number in \[0, 1\]; got 1.5"),
     ):
-        content = yaml.safe_load((ROOT / "params.yaml").read_text())
+        content = read_yaml(ROOT / STUDY)
         content["predictive"] |= raw
         with pytest.raises(InputError, match=told):
-            validate(type(project), content, "params.yaml")
+            validate(Study, content, str(STUDY))

@@ -2,26 +2,19 @@
 
 import numpy as np
 import pytest
-
-from offramp.costs import from_parts
-from offramp.predictive.activation import Activation
-from offramp.predictive.controls import (
-    ConstantJump,
-    HandRule,
-    OracleExit,
-    OracleLabel,
-    RandomJump,
-    RatioOnly,
-    fit_ratio_only,
-    jump_histogram,
-    uniform,
-)
-from offramp.predictive.evidence import Look, OneExit, joined
-from offramp.predictive.learned import fit_learned
-from offramp.predictive.routes import EveryExit, Placed, Predictive, SingleJump
-from offramp.predictive.walks import Decider
-from offramp.scoring import Scoring
 from test_predictive_engine import literal_forecast
+
+from offramp.policies.costs import from_parts
+from offramp.policies.outcomes import observe
+from offramp.policies.routes.jumps import ConstantJump, RandomJump, jump_histogram, uniform
+from offramp.policies.routes.learned import fit_learned
+from offramp.policies.routes.observed import Look, OneExit
+from offramp.policies.routes.routes import EveryExit, Placed, Predictive, SingleJump
+from offramp.policies.routes.walk import Decider
+from offramp.scores.activation import Activation
+from offramp.scores.scoring import Scoring
+from studies.predictive_exit.controls import HandRule, OracleExit, OracleLabel, RatioOnly, fit_ratio_only
+from studies.predictive_exit.material import joined
 
 N, EXITS, BETA = 150, 9, 2.6
 THRESHOLDS = tuple(np.linspace(1.4, 0.6, EXITS).tolist())
@@ -38,7 +31,7 @@ def cache():
 
 @pytest.fixture(scope="module")
 def table(cache):
-    return LOOK.table(*cache)
+    return observe(LOOK, *cache)
 
 
 def fires(z, exit_number):
@@ -158,7 +151,7 @@ def test_a_multi_jump_trace_by_hand():
     logits = np.zeros((1, 6, 5))
     logits[0, 0] = [0, 0, 1, 0, 0]  # powers 1, 1, 3, 6 (the border takes one): β·T = 5 is exceeded in round 3
     logits[0, 3] = [2, 2, 0, 0, 0]  # round 1 gives 4, round 2 gives 8
-    table = Look(Activation((1.0,) * 6), 8).table(logits, np.array([0]), np.array([0]))
+    table = observe(Look(Activation((1.0,) * 6), 8), logits, np.array([0]), np.array([0]))
     free, clamped = (Predictive(clamp=clamp).walk(table, -5.0) for clamp in (False, True))
     assert free.jump.tolist() == [[3, 0, 0, 2, 0, 0]]
     assert np.flatnonzero(free.visited).tolist() == [0, 3, 5]
@@ -166,25 +159,18 @@ def test_a_multi_jump_trace_by_hand():
     assert np.flatnonzero(clamped.visited).tolist() == [0, 3, 4, 5]
 
 
-def test_one_set_of_powers_serves_every_threshold(cache, table):
-    other = Activation(tuple(np.linspace(0.5, 1.5, EXITS).tolist()), faithful_first_exit=True)
-    direct, reused = Look(other, 8).table(*cache), table.rescaled(other)
-    assert np.array_equal(direct.uncertainty, reused.uncertainty)
-    assert np.array_equal(direct.growth, reused.growth)
-
-
-def test_a_table_may_be_made_in_batches(cache, table):
-    parts = [LOOK.table(*(column[i : i + 40] for column in cache)) for i in range(0, N, 40)]
+def test_outcomes_may_be_read_in_batches(cache, table):
+    parts = [observe(LOOK, *(column[i : i + 40] for column in cache)) for i in range(0, N, 40)]
     whole = joined(parts)
-    for name in ("sample", "uncertainty", "correct", "powers", "growth", "predictors"):
+    for name in ("sample", "uncertainty", "correct", "growth", "predictors"):
         assert np.array_equal(getattr(whole, name), getattr(table, name)), name
 
 
 def test_other_scores_take_routes_that_need_no_engine(cache):
     names = [f"exit_{k + 1}" for k in range(EXITS)]
     scoring = Scoring.plain("entropy", names)
-    table = Look(OneExit(scoring)).table(*cache)
-    assert np.array_equal(table.uncertainty, scoring(cache[0])[:, :-1])
+    table = observe(Look(OneExit(scoring)), *cache)
+    assert np.array_equal(table.uncertainty, scoring(cache[0]))
     with pytest.raises(ValueError, match="needs the engine"):
         Predictive().walk(table, 0.0)
     with pytest.raises(ValueError, match="compares activations"):

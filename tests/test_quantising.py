@@ -7,25 +7,24 @@ import numpy as np
 import onnx
 import pytest
 import yaml
+from cases.exported import EXITS, noise
+from cases.int8 import settled_graph, without_negative_scales
 from onnx import TensorProto
 
-from exported import EXITS, noise
-from int8_case import settled_graph, without_negative_scales
-from offramp.benchmark.caching import Pictures
-from offramp.benchmark.precision import Precision, benchmark
-from offramp.errors import InputError
-from offramp.folds import in_tune
-from offramp.params.int8 import Int8
-from offramp.policies import Policies, Policy, exits_taken, full_network
-from offramp.prepared import Batch, write_split
+from offramp.cache.folds import in_tune
+from offramp.data.prepared import Batch, write_split
+from offramp.policies.policy import Policies, Policy, exits_taken, full_network
+from offramp.project.errors import InputError
+from offramp.runtime.benchmark.caching import Pictures
+from offramp.runtime.benchmark.int8 import Precision, benchmark
 from offramp.runtime.engines import open_engine
-from offramp.runtime.graphs import cut
+from offramp.runtime.engines.graphs import cut
+from offramp.runtime.engines.onnx import OnnxEngine
+from offramp.runtime.engines.pieces import Piece, every_exit, pieces
+from offramp.runtime.int8.quantising import first_tune_images, quantise
 from offramp.runtime.live import Runtime
-from offramp.runtime.onnx_engine import OnnxEngine
-from offramp.runtime.quantising import quantise
-from offramp.runtime.steps import Piece, every_exit, pieces
-from offramp.scoring import Scoring
-from offramp.tune_images import first_tune_images
+from offramp.runtime.params import Int8
+from offramp.scores.scoring import Scoring
 
 N = 90
 PER_SEGMENT = 0.1 * np.arange(1, 7)
@@ -155,7 +154,7 @@ def test_live_is_the_replay_of_its_own_cache(quantised, images, batch_size):
     uncertainty = SCORING(logits)
     thresholds = (*np.median(uncertainty, axis=0)[:2], None, *np.median(uncertainty, axis=0)[3:5], np.inf)
     taken = exits_taken(uncertainty, thresholds)
-    runtime = Runtime(engine, thresholds, SCORING)
+    runtime = Runtime(engine, Policy(thresholds, scoring=SCORING))
     live = [runtime(images[i : i + batch_size]) for i in range(0, N, batch_size)]
     assert len(np.unique(taken)) >= 4
     assert np.array_equal(np.concatenate([answers.exit for answers in live]), taken)
@@ -231,7 +230,7 @@ def test_side_by_side_figures_are_of_both_networks_and_live_is_replay(tmp_path, 
         engine = OnnxEngine(model, 2)
         logits = cached(engine, images, 30)
         thresholds = (float(np.median(SCORING(logits)[:, 0])), *full_network(6)[1:])
-        policy = Policy("budget", 0.5, thresholds)
+        policy = Policy(thresholds, method="budget", target=0.5)
         both.append(Precision(engine, Policies(SCORING, [policy], policy), logits))
     label = both[0].logits[:, -1].argmax(axis=1)
     table = benchmark(*both, Pictures(split, np.arange(N), images, label), [30], 3)

@@ -4,27 +4,31 @@ import ast
 import copy
 import json
 import math
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from cases.recheck import HEAD, SEGMENT, WANTED, draw
+from cases.tampering import REFUSED, TAMPERINGS, certified
 
-from offramp import recheck as package
+from offramp import check as package
+from offramp.cache.reading import open_cache
 from offramp.cache.writing import write_logits
 from offramp.calibration import calibrate_cache
-from offramp.costs import from_parts
-from offramp.errors import InputError
-from offramp.policies import write_policies
-from offramp.recheck import recheck
-from offramp.recheck.chains import equal_change, thinned
-from offramp.recheck.claims import Claim
-from offramp.recheck.rows import in_tune, open_for, read_table
-from offramp.recheck.schema import StatedCosts, finite, read_policies_file
-from offramp.settings import Settings
-from recheck_case import HEAD, SEGMENT, WANTED, draw
-from tampering import TAMPERINGS, certified
+from offramp.calibration.certificates.chains import equal_change
+from offramp.calibration.folds import Tune
+from offramp.calibration.settings import Settings
+from offramp.check import recheck
+from offramp.check.claims import Claim
+from offramp.check.rows import in_tune, read_rows
+from offramp.policies.costs import from_parts
+from offramp.policies.file import read_policies, write_policies
+from offramp.project.errors import InputError
 
 
 @pytest.fixture
@@ -93,6 +97,11 @@ def test_labels_are_only_needed_where_answers_change(recheck_folder, tmp_path):
 @pytest.mark.parametrize("reason", TAMPERINGS)
 def test_whatever_is_altered_is_refuted(recheck_folder, tmp_path, content, reason):
     TAMPERINGS[reason](content)
+    if reason in REFUSED:
+        with pytest.raises(InputError, match=reason) as caught:
+            check(recheck_folder, tmp_path, content)
+        assert "\n" not in str(caught.value)
+        return
     report = check(recheck_folder, tmp_path, content)
     assert not report.passed
     reasons = [text for verdict in report.verdicts for text in verdict.refuted]
@@ -144,15 +153,14 @@ def test_other_labels_or_another_file_are_refuted(recheck_folder, tmp_path, cont
 def test_a_chain_shaped_by_the_certify_rows_is_refuted(recheck_folder, tmp_path, content):
     """All else is right: counts, p-values, and where the walk stops."""
     entry = certified(content)
-    file = read_policies_file(recheck_folder / "plain.json")
-    table = read_table(open_for(recheck_folder / "val.parquet", file), file)
-    rows = table.take(~in_tune(table.sample, 17, 0.2))
-    costs = StatedCosts(segment=SEGMENT, head=HEAD, full=102)
-    claim, steps = Claim("certified", 0.03, 0.1, "score"), []
-    chain = thinned(equal_change(rows, "entropy"), rows, costs, False)
-    for thresholds in chain:
-        counts = claim.counts(rows, thresholds)
-        stated = ["inf" if t == math.inf else t for t in thresholds]
+    policies = read_policies(recheck_folder / "plain.json")
+    rows = read_rows(open_cache(recheck_folder / "val.parquet"), policies)
+    rows = rows.take(~in_tune(rows.sample, 17, 0.2))
+    claim, steps = Claim("certified", 0.03, 0.1), []
+    chain = equal_change(Tune(rows), from_parts("macs", SEGMENT, HEAD), "entropy")
+    for candidate in chain:
+        counts = claim.counts(rows, replace(policies.selected, thresholds=candidate.thresholds))
+        stated = ["inf" if t == math.inf else t for t in candidate.thresholds]
         steps.append({"thresholds": stated, **counts, "p_value": claim.p_value(len(rows), counts)})
         if steps[-1]["p_value"] > 0.1:
             break
@@ -201,18 +209,63 @@ def test_a_malformed_step_gives_one_line(recheck_folder, tmp_path, content, chan
         check(recheck_folder, tmp_path, content)
 
 
-def test_the_check_shares_nothing_with_what_makes_certificates():
-    allowed = {"offramp.cache.reading", "offramp.errors"}
+BY_HAND = {  # modules of the check, all of whose imports are named below, and what is there written a second time
+    "rows.py": "folds",
+    "claims.py": "counts, level",
+    "p_values.py": "p-values",
+    "steps.py": "stopping, choice",
+    "fresh.py": "the claim on fresh rows",
+}
+FROM_CALIBRATION = {  # what makes chains and routes of the rows that it is handed
+    "offramp.calibration.certificates.chains": {"FAMILIES"},
+    "offramp.calibration.certified_per_exit": {"declare"},
+    "offramp.calibration.certified_routes": {"declare"},
+    "offramp.calibration.folds": {"Tune"},
+    "offramp.calibration.routes": {"Routes"},
+    "offramp.calibration.settings": {"RouteSettings"},
+}
+
+
+def test_what_a_certificate_rests_on_is_written_by_hand():
+    """Folds, counts, p-values, level, stopping and choice have nothing in common with what makes certificates."""
+    found = set()
     for path in Path(package.__file__).parent.glob("*.py"):
+        found.add(path.name)
         for node in ast.walk(ast.parse(path.read_text())):
-            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-            names += [node.module or "."] if isinstance(node, ast.ImportFrom) else []
             assert not isinstance(node, ast.ImportFrom) or node.level == 0, f"{path.name} imports relatively"
-            ours = [
-                name for name in names if name.split(".")[0] == "offramp" and not name.startswith("offramp.recheck")
-            ]
-            assert set(ours) <= allowed, f"{path.name} imports {ours}"
+            names = [alias.name for alias in getattr(node, "names", [])]
+            if isinstance(node, ast.Import):
+                assert not [name for name in names if name.startswith("offramp")], f"{path.name} imports {names} whole"
+            if not isinstance(node, ast.ImportFrom):
+                continue
+            room = ".".join(node.module.split(".")[:2])
+            assert room != "offramp.statistics" and node.module != "offramp.cache.folds", f"{path.name}: {node.module}"
+            assert room != "offramp", f"{path.name} imports a room as a whole"
+            if room == "offramp.calibration":
+                assert path.name not in BY_HAND, f"{path.name} imports {node.module}"
+                assert set(names) <= FROM_CALIBRATION.get(node.module, set()), f"{path.name} imports {names}"
+    assert set(BY_HAND) < found
 
 
-def test_thresholds_are_read_as_numbers():
-    assert finite([0.5, None, "inf"]) == (0.5, None, math.inf)
+def test_the_check_needs_no_torch():
+    code = "import sys, offramp.check; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+def test_a_file_nested_too_deeply_gives_one_line_or_is_refuted(recheck_folder, tmp_path, content):
+    deep = '{"a": ' * 500 + "1" + "}" * 500
+    text = json.dumps(content)
+    for key in ("validation", "certificate"):
+        entry = certified(content)
+        place = json.dumps(entry[key])
+        assert place in text
+        (tmp_path / "p.json").write_text(text.replace(place, deep))
+        if key == "validation":
+            assert (
+                "validation mac_ratio is missing" in recheck(tmp_path / "p.json", recheck_folder / "val.parquet").text
+            )
+        else:
+            with pytest.raises(InputError) as caught:
+                recheck(tmp_path / "p.json", recheck_folder / "val.parquet")
+            assert "\n" not in str(caught.value)

@@ -5,11 +5,11 @@ import json
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from cases.recheck import draw
 
 from offramp.cache.writing import write_logits
-from offramp.errors import InputError
-from offramp.recheck import MissingLabelsError, recheck_fresh
-from recheck_case import draw
+from offramp.check import MissingLabelsError, recheck_fresh
+from offramp.project.errors import InputError
 
 
 def test_fresh_rows_hold_or_do_not_confirm_or_contradict(recheck_folder, tmp_path):

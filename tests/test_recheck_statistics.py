@@ -5,7 +5,7 @@ import pytest
 from scipy.optimize import minimize_scalar
 from scipy.stats import beta, multinomial
 
-from offramp.recheck.statistics import extreme_damage, paired_p_value, score
+from offramp.check.p_values import extreme_damage, paired_p_value, score
 
 
 def test_paired_p_value_is_that_of_all_tables_enumerated():

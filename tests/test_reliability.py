@@ -3,13 +3,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import random_logits
 
 import offramp
-from conftest import random_logits
 from offramp.cache.reading import open_cache
-from offramp.cli import main
-from offramp.reliability import BINS, measure
-from offramp.scoring import Scoring
+from offramp.commands.main import main
+from offramp.evaluation.reliability import BINS, reliability_of
+from offramp.scores.scoring import Scoring
 
 
 def slow_expected_calibration_error(logits, label):
@@ -34,7 +34,7 @@ def caches(tmp_path, rng, monkeypatch):
 def test_the_expected_calibration_error_equals_its_definition(caches):
     logits, labels = caches
     cache = open_cache(Path("test.parquet"))
-    (measured,) = measure(cache, [Scoring.plain("entropy", cache.exits)])
+    (measured,) = reliability_of(cache, [Scoring.plain("entropy", cache.exits)])
     expected = [slow_expected_calibration_error(logits[:, k], labels) for k in range(3)]
     assert measured.expected_calibration_error() == pytest.approx(expected, abs=1e-9)
 

@@ -7,21 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-
-from graded import graded_logits
-from offramp.calibration.certified_routes import declare
-from offramp.calibration.routes import Routes
-from offramp.certificates.claims import LossClaim
-from offramp.certificates.sequence import walk
-from offramp.cli import main
-from offramp.folds import Certify
-from offramp.outcomes import Outcomes
-from offramp.policies import Policy, read_policies
-from offramp.predictive.routes import Predictive
-from offramp.predictive.rules import RouteRule, joint_look
-from offramp.recheck import recheck
-from offramp.replay import replay
-from route_policies_case import (
+from cases.graded import graded_logits
+from cases.route_policies import (
     CLASSES,
     COSTS,
     EXITS,
@@ -32,6 +19,20 @@ from route_policies_case import (
     entry,
     everything,
 )
+
+from offramp.calibration.certificates.claims import LossClaim
+from offramp.calibration.certificates.sequence import in_sequence
+from offramp.calibration.certified_routes import declare
+from offramp.calibration.folds import Certify
+from offramp.calibration.routes import Routes
+from offramp.check import recheck
+from offramp.commands.main import main
+from offramp.policies.file import read_policies
+from offramp.policies.outcomes import Outcomes, observe
+from offramp.policies.policy import Policy
+from offramp.policies.replay import replay
+from offramp.policies.routes.routes import Predictive
+from offramp.policies.routes.rule import RouteRule, joint_look
 
 
 @pytest.fixture(scope="module")
@@ -117,11 +118,11 @@ def test_at_the_boundary_a_route_is_certified_no_oftener_than_delta(route_polici
     place = next(place for place, loss in enumerate(losses) if loss >= 0.05)
     assert all(loss < losses[place] for loss in losses[:place])
     target = losses[place]  # this step is exactly not allowed: returning it is an error
-    order = [Policy("any", 0.5, rule.thresholds(EXITS), rule=rule) for rule in chain[place - 1 : place + 1]]
+    order = [Policy(rule.thresholds(EXITS), rule, method="any", target=0.5) for rule in chain[place - 1 : place + 1]]
     rng, wrong, certified = np.random.default_rng(2), 0, 0
     for _ in range(draws):
         claim = LossClaim(Certify(population.take(rng.integers(0, len(population), 600))), target, "score", 1e-4)
-        found = walk((claim.step(each) for each in order), delta)
+        found = in_sequence((claim.step(each) for each in order), delta)
         wrong += found.rejected == 2
         certified += found.rejected >= 1
     assert 0 < wrong <= draws * delta + 3 * math.sqrt(draws * delta * (1 - delta))
@@ -135,7 +136,7 @@ def test_a_certified_placement_is_the_cheapest_of_all_on_the_tune_fold(route_pol
     chain = declare(routes, "placed", max_loss)
 
     def paid(rule):
-        return replay(tune, Policy("any", 0.5, rule.thresholds(EXITS), rule=rule), COSTS).cost_ratio
+        return replay(tune, Policy(rule.thresholds(EXITS), rule, method="any", target=0.5), COSTS).cost_ratio
 
     placed = {routes.rule("placed", cut, 0).route for cut in routes.cuts}
     every = [RouteRule(route, cut) for route in placed for cut in routes.cuts]
@@ -147,7 +148,7 @@ def test_a_certified_placement_is_the_cheapest_of_all_on_the_tune_fold(route_pol
 
 def _population(logits, label, scoring):
     look = joint_look([RouteRule(Predictive(), -1.0)], scoring, CLASSES)
-    table = look.table(logits, np.asarray(label), np.arange(len(logits)))
+    table = observe(look, logits, np.asarray(label), np.arange(len(logits)))
     answers = logits.argmax(axis=2)
     values = np.concatenate([table.uncertainty, np.zeros((len(logits), 1))], axis=1)
     names = [str(c) for c in range(CLASSES)]
@@ -156,5 +157,5 @@ def _population(logits, label, scoring):
 
 
 def _loss(rows, rule):
-    result = replay(rows, Policy("any", 0.5, rule.thresholds(EXITS), rule=rule), COSTS)
+    result = replay(rows, Policy(rule.thresholds(EXITS), rule, method="any", target=0.5), COSTS)
     return float(rows.correct[:, -1].mean() - result.accuracy)

@@ -6,30 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from pydantic import ValidationError
-
-from offramp.calibration import calibrate_cache
-from offramp.calibration.routes import cut_grid, untimed
-from offramp.costs import from_parts
-from offramp.errors import InputError
-from offramp.evaluation import measure, read_test
-from offramp.folds import deal, in_tune
-from offramp.params.calibration import Predictive as CalibratedRoutes
-from offramp.params.predictive import Predictive as ComparedRoutes
-from offramp.policies import Policy, beta, describe, leaves, read_policies, write_policies
-from offramp.predictive.activation import STATISTICS, Activation, activation_thresholds
-from offramp.predictive.controls import ConstantJump, HandRule, RandomJump, RatioOnly
-from offramp.predictive.learned import fit_learned
-from offramp.predictive.placement import place
-from offramp.predictive.routes import EveryExit, Placed, Predictive, SingleJump
-from offramp.predictive.rules import RouteRule
-from offramp.recheck import recheck
-from offramp.recheck.rule_schema import RouteArguments
-from offramp.replay import replay
-from offramp.rules import rule_from_json, rule_to_json
-from offramp.scoring import Scoring, rounded
-from offramp.settings import LARGEST_HORIZON, RouteSettings, Settings
-from route_policies_case import (
+from cases.route_policies import (
     CLASSES,
     COSTS,
     EXITS,
@@ -41,6 +18,33 @@ from route_policies_case import (
     everything,
     logits_of,
 )
+from pydantic import ValidationError
+
+from offramp.cache.folds import in_tune
+from offramp.calibration import calibrate_cache
+from offramp.calibration.folds import deal
+from offramp.calibration.params import Predictive as CalibratedRoutes
+from offramp.calibration.placement import place
+from offramp.calibration.routes import cut_grid, untimed
+from offramp.calibration.settings import RouteSettings, Settings
+from offramp.check import recheck
+from offramp.evaluation.results import evaluate_policies, read_test
+from offramp.policies.costs import from_parts
+from offramp.policies.file import read_policies, write_policies
+from offramp.policies.policy import Policy
+from offramp.policies.replay import replay
+from offramp.policies.routes.jumps import ConstantJump, RandomJump
+from offramp.policies.routes.learned import fit_learned
+from offramp.policies.routes.routes import EveryExit, Placed, Predictive, SingleJump
+from offramp.policies.routes.rule import RouteRule, route_rule
+from offramp.policies.routes.smoothing import LARGEST_HORIZON
+from offramp.policies.rules import leaves
+from offramp.policies.text import beta, describe
+from offramp.project.errors import InputError
+from offramp.scores.activation import STATISTICS, Activation, thresholds_of
+from offramp.scores.scoring import Scoring, rounded
+from studies.predictive_exit.controls import HandRule, RatioOnly
+from studies.predictive_exit.params import Predictive as ComparedRoutes
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +68,7 @@ def test_score_activation_is_fitted_on_the_tune_fold_and_is_the_formula(route_po
             replace(SETTINGS, wanted=[("shared", 0.8)], selected=("shared", 0.8), statistic=statistic),
         ).scoring
         assert fitted.activation.thresholds == pytest.approx(
-            activation_thresholds(logits[tune], label[tune], statistic)
+            thresholds_of(logits.shape[1], [(logits[tune], label[tune])], statistic)
         )
     with pytest.raises(InputError, match="takes no temperature"):
         calibrate_cache(route_policies / "val.parquet", COSTS, replace(SETTINGS, temperature="per_exit"))
@@ -83,10 +87,14 @@ def test_policies_survive_json(route_policies, policies, tmp_path):
     for policy in policies.policies:
         if isinstance(policy.rule, RouteRule):
             assert policy.rule.thresholds(EXITS) == policy.thresholds
-    for rule in (RouteRule(HandRule(start=1), -2.0), RouteRule(RatioOnly(start=0, base=1.5, horizon=4), -2.0)):
-        assert rule_from_json(rule.name, json.loads(json.dumps(rule_to_json(rule)["arguments"]))) == rule
     text = describe(policies)
     assert f"β {-policies.selected.rule.cut:.4g}" in text
+
+
+@pytest.mark.parametrize("route", [HandRule(start=1), RatioOnly(start=0, base=1.5, horizon=4)])
+def test_a_route_of_the_study_alone_is_no_rule(route):
+    with pytest.raises(ValueError, match=f"route '{route.name}' is no rule"):
+        RouteRule(route, -2.0)
 
 
 def _model(name, key, value):
@@ -160,15 +168,16 @@ def test_the_horizon_has_one_bound():
         assert section(horizon=LARGEST_HORIZON).horizon == LARGEST_HORIZON
         with pytest.raises(ValidationError):
             section(horizon=LARGEST_HORIZON + 1)
-    assert RouteArguments(cut=-1.0, horizon=LARGEST_HORIZON).horizon == LARGEST_HORIZON
-    with pytest.raises(ValidationError):
-        RouteArguments(cut=-1.0, horizon=LARGEST_HORIZON + 1)
+    given = {"start": 1, "cut": -1.0, "clamp": True}
+    assert route_rule("predictive", given | {"horizon": LARGEST_HORIZON}).route.horizon == LARGEST_HORIZON
+    with pytest.raises(ValueError, match=f"horizon must be a whole number from 1 to {LARGEST_HORIZON}"):
+        route_rule("predictive", given | {"horizon": LARGEST_HORIZON + 1})
 
 
 def test_replay_is_a_literal_loop_over_single_samples(route_policies, policies):
     outcomes = everything(policies.scoring, route_policies / "test.parquet").take(np.arange(250))
-    tune = everything(policies.scoring, route_policies / "val.parquet").table
-    cut = float(np.quantile(tune.uncertainty, 0.4))
+    tune = everything(policies.scoring, route_policies / "val.parquet")
+    cut = float(np.quantile(tune.uncertainty[:, :-1], 0.4))
     learned = fit_learned(tune, cut, COSTS, start=1)
     routes = [
         EveryExit(start=2), Placed(exits=(1, 4)), Predictive(start=1, horizon=3, clamp=False), SingleJump(horizon=8),
@@ -176,9 +185,9 @@ def test_replay_is_a_literal_loop_over_single_samples(route_policies, policies):
     ]  # fmt: skip
     for route in routes:
         rule = RouteRule(route, cut)
-        result = replay(outcomes, Policy("any", 0.5, rule.thresholds(EXITS), rule=rule), COSTS)
+        result = replay(outcomes, Policy(rule.thresholds(EXITS), rule, method="any", target=0.5), COSTS)
         for n in range(len(outcomes)):
-            taken, heads, paid = literal(route, outcomes.take(np.array([n])).table, cut)
+            taken, heads, paid = literal(route, outcomes.take(np.array([n])), cut)
             assert (result.taken[n], result.heads[n]) == (taken, heads), route.name
             assert result.cost[n] == pytest.approx(paid)
         assert result.mean_cost == pytest.approx(result.paid.mean())
@@ -206,26 +215,26 @@ def literal(route, table, cut):
 def test_a_calibrated_route_is_the_cheapest_that_reaches_its_target(route_policies, policies):
     val = everything(policies.scoring, route_policies / "val.parquet")
     tune, rest = (part.rows for part in deal(val, 0.2, 17))
-    full = replay(rest, (None,) * (EXITS - 1) + (math.inf,), COSTS).mean_cost
+    full = replay(rest, Policy((None,) * (EXITS - 1) + (math.inf,)), COSTS).mean_cost
     for method, make in (
         ("every_exit", lambda _cut, start: EveryExit(start=start)),
         ("predictive", lambda _cut, start: Predictive(start=start)),
-        ("learned", lambda cut, start: fit_learned(tune.table, cut, COSTS, start)),
+        ("learned", lambda cut, start: fit_learned(tune, cut, COSTS, start)),
     ):
         lowest = full if rest.correct[:, -1].mean() >= 0.8 else math.inf
         for cut in cut_grid(tune.uncertainty[:, :-1], 25):
             for start in range(EXITS - 1):
                 rule = RouteRule(make(cut, start), cut)
-                result = replay(rest, Policy("any", 0.5, rule.thresholds(EXITS), rule=rule), COSTS)
+                result = replay(rest, Policy(rule.thresholds(EXITS), rule, method="any", target=0.5), COSTS)
                 if result.accuracy >= 0.8:
                     lowest = min(lowest, result.mean_cost)
         chosen = next(policy for policy in policies.policies if policy.method == method)
         assert replay(rest, chosen, COSTS).mean_cost == pytest.approx(lowest)
         assert chosen.validation["mac_ratio"] == pytest.approx(lowest / COSTS.full)
     cuts = cut_grid(tune.uncertainty[:, :-1], 25)
-    placed = {place(tune.table, cut, COSTS, 0.9).exits for cut in cuts}
+    placed = {place(tune, cut, COSTS, 0.9).exits for cut in cuts}
     pairs = [RouteRule(Placed(exits=exits), cut) for exits in placed for cut in cuts]
-    results = [replay(rest, Policy("any", 0.5, rule.thresholds(EXITS), rule=rule), COSTS) for rule in pairs]
+    results = [replay(rest, Policy(rule.thresholds(EXITS), rule, method="any", target=0.5), COSTS) for rule in pairs]
     chosen = next(policy for policy in policies.policies if policy.method == "placed")
     lowest = min(result.mean_cost for result in results if result.accuracy >= 0.8)
     assert lowest < full
@@ -239,7 +248,7 @@ def test_a_calibrated_route_is_the_cheapest_that_reaches_its_target(route_polici
 
 def test_evaluation_counts_the_heads_and_forecasts_of_every_sample(route_policies, policies):
     outcomes = read_test(route_policies / "test.parquet", policies, COSTS)
-    report = measure(policies, outcomes, COSTS)
+    report = evaluate_policies(policies, outcomes, COSTS)
     for policy in policies.policies:
         entry = report.evaluation[policy.method][f"{policy.target:g}"]
         result = replay(outcomes, policy, COSTS)
@@ -267,5 +276,5 @@ def test_an_activation_that_is_wrong_is_refused():
 def test_a_cut_that_lets_everyone_go_is_a_beta_of_0(policies):
     for cut, expected in ((-0.7, 0.7), (0.4, 0.0)):
         rule = RouteRule(EveryExit(), cut)
-        policy = Policy("any", 0.5, rule.thresholds(EXITS), rule=rule)
+        policy = Policy(rule.thresholds(EXITS), rule, method="any", target=0.5)
         assert beta(policy, policies.scoring) == expected

@@ -6,18 +6,17 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from cases.networks import ARGUMENTS, graph, images, network
 
-from network_cases import ARGUMENTS, graph, images, network
-from offramp.bundle import load
-from offramp.bundle.graph import read_graph
-from offramp.bundle.writing import write_bundle
-from offramp.named import Named
-from offramp.policies import exits_taken, midway
+from offramp.policies.policy import Policy, exits_taken, midway
+from offramp.runtime.bundle import load
+from offramp.runtime.bundle.graph import read_graph
+from offramp.runtime.bundle.writing import write_bundle
+from offramp.runtime.engines.onnx import OnnxEngine
+from offramp.runtime.engines.torch import TorchEngine
+from offramp.runtime.int8.quantising import quantise
 from offramp.runtime.live import Runtime
-from offramp.runtime.onnx_engine import OnnxEngine
-from offramp.runtime.quantising import quantise
-from offramp.runtime.torch_engine import TorchEngine
-from offramp.scoring import Scoring
+from offramp.scores.scoring import Scoring
 
 N = 60
 INT8_ERROR = 0.3  # at most, as a share of the logits' spread
@@ -57,7 +56,7 @@ def test_live_is_replay_on_every_engine_and_engines_agree(name):
             thresholds = median_policy(uncertainty)
             taken = exits_taken(uncertainty, thresholds)
             assert len(np.unique(taken)) == len(thresholds)
-            runtime = Runtime(engine, thresholds, scoring)
+            runtime = Runtime(engine, Policy(thresholds, scoring=scoring))
             answers = [runtime(pictures[row : row + batch_size]) for row in range(0, N, batch_size)]
             assert np.array_equal(np.concatenate([part.exit for part in answers]), taken)
             label = logits[np.arange(N), taken].argmax(axis=1)
@@ -84,7 +83,7 @@ def test_a_bundle_of_tokens_answers_as_its_network(tmp_path, int8):
     scoring = Scoring.plain("entropy", ["exit_1", "exit_2"])
     logits = OnnxEngine(model, 2).exit_logits(pictures)
     thresholds = median_policy(scoring(logits))
-    policy = Named("half@1", thresholds, scoring)
+    policy = Policy(thresholds, scoring=scoring, title="half@1")
     manifest = write_bundle(tmp_path / "bundle", read_graph(tmp_path / "network.onnx"), policy)
     assert manifest.pieces[0].outputs[-1].shape == [16, 12]  # 4×4 tokens of 12 channels
     answers = load(tmp_path / "bundle")(pictures)

@@ -6,15 +6,15 @@ import math
 
 import numpy as np
 import pytest
-
 from conftest import make_outcomes
-from offramp.costs import from_parts
-from offramp.policies import Policies, Policy
-from offramp.replay import replay
-from offramp.report.difficulty import smaller_table
-from offramp.rules import Batch
-from offramp.scoring import Scoring
-from offramp.smaller import compare, conclusion, write_smaller
+
+from docs.readme.difficulty import smaller_table
+from offramp.policies.costs import from_parts
+from offramp.policies.policy import Policies, Policy
+from offramp.policies.replay import replay
+from offramp.policies.rules import Batch
+from offramp.scores.scoring import Scoring
+from studies.depth.truncated_networks import compare_truncated, conclusion, write_smaller
 
 N = 2000
 COSTS = from_parts("macs", [10, 10, 10], [0, 0, 0])  # networks cost 1/3, 2/3 and 1 of the full one
@@ -34,7 +34,9 @@ def outcomes_of(rng, accuracies, hard=0.5, told=True):
 
 def policies_of(*thresholds, n_exits=3, rule=None):
     about = {"rule": rule} if rule else {}
-    found = [Policy("shared", 0.1 * (k + 1), (*side, math.inf), **about) for k, side in enumerate(thresholds)]
+    found = [
+        Policy((*side, math.inf), method="shared", target=0.1 * (k + 1), **about) for k, side in enumerate(thresholds)
+    ]
     return Policies(Scoring.plain("entropy", [f"exit_{k + 1}" for k in range(n_exits)]), found, found[0])
 
 
@@ -43,7 +45,7 @@ def verdicts(found):
 
 
 def compared(rng, accuracies, content, costs=COSTS, **how):
-    return compare(content, outcomes_of(rng, accuracies, **how), outcomes_of(rng, accuracies, **how), costs)
+    return compare_truncated(content, outcomes_of(rng, accuracies, **how), outcomes_of(rng, accuracies, **how), costs)
 
 
 def test_early_exit_beats_a_smaller_model_where_only_hard_samples_need_depth(rng):
@@ -97,7 +99,7 @@ def test_heads_that_cost_too_much_leave_nothing_to_gain(rng):
 
 def test_one_exit_and_one_class(rng):
     one = make_outcomes(np.zeros((50, 1)), rng.random((50, 1)) < 0.5, n_classes=1)
-    found = compare(policies_of((), n_exits=1), one, one, from_parts("macs", [10], [1]))
+    found = compare_truncated(policies_of((), n_exits=1), one, one, from_parts("macs", [10], [1]))
     assert verdicts(found) == ["as_good"]
     assert found[0].against["same_cost"].row["accuracy_difference"] == 0
 
@@ -106,7 +108,7 @@ def test_policies_are_chosen_on_validation_and_measured_on_test(rng):
     content = policies_of((0.5, None), (None, 0.5))
     val, test = outcomes_of(rng, (0.7, 0.8, 0.95)), outcomes_of(rng, (0.7, 0.8, 0.95))
     test.correct[:, 2] = False  # what val promises of exit 3 does not hold on test
-    held = compare(content, val, test, COSTS)[1].against["same_cost"]
+    held = compare_truncated(content, val, test, COSTS)[1].against["same_cost"]
     assert held.policy is content.policies[0]
     result = replay(test, content.policies[0], COSTS)
     assert held.row["accuracy"] == result.accuracy

@@ -2,11 +2,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from offramp import sources
-from offramp.errors import InputError
-from offramp.params.data import ClutteredDigits
-from offramp.prepared import difficulty_of, images_of, read_batches, read_split, write_split
-from offramp.sources import cluttered_digits as digits
+from offramp.data import sources
+from offramp.data.params import ClutteredDigits
+from offramp.data.prepared import difficulty_of, images_of, read_batches, read_split, write_split
+from offramp.data.sources import cluttered_digits as digits
+from offramp.project.errors import InputError
 
 
 def drawn(split, count, seed=17):

@@ -5,13 +5,13 @@ import zlib
 
 import numpy as np
 import pytest
+from cases.preparing import dataset, noise, prepare, together
 from PIL import Image
 
-from offramp import sources
-from offramp.bundle.images import read_image
-from offramp.errors import InputError
-from offramp.prepared import decode
-from preparing import dataset, noise, prepare, together
+from offramp.data import sources
+from offramp.data.prepared import decode
+from offramp.project.errors import InputError
+from offramp.runtime.bundle.images import read_image
 
 LABELS = ("ant", "bee")
 

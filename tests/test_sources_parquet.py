@@ -5,11 +5,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from cases.preparing import dataset, noise, prepare, together
 from PIL import Image
 
-from offramp import sources
-from offramp.errors import InputError
-from preparing import dataset, noise, prepare, together
+from offramp.data import sources
+from offramp.project.errors import InputError
 
 IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 

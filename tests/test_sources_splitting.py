@@ -4,14 +4,14 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from cases.preparing import noise
 
-from offramp import pictures
-from offramp.errors import InputError
-from offramp.params.data import Folder
-from offramp.sources import spool as spooling
-from offramp.sources.pools import Item, Pool, Pools
-from offramp.sources.splitting import split_pools
-from preparing import noise
+from offramp.data import pictures
+from offramp.data.params import Folder
+from offramp.data.sources import spool as spooling
+from offramp.data.sources.pools import Item, Pool, Pools
+from offramp.data.sources.splitting import split_pools
+from offramp.project.errors import InputError
 
 FOLDER = Folder(source="folder", root="/nowhere", val=300, test=500)
 

@@ -1,59 +1,82 @@
-import gzip
-import struct
+import pickle
 import subprocess
 import sys
-import threading
+from typing import get_args
 
 import numpy as np
 import pytest
+from cases.preparing import dataset
+from cases.published import drawn, md5, publish, serving, tar
 
-from offramp import pictures, sources
-from offramp.errors import InputError
-from offramp.params.data import TORCHVISION
-from offramp.sources.downloads import fetch
-from offramp.sources.published import PUBLISHED
-from offramp.sources.splitting import split_pools
-from offramp.sources.torchvision import FASHION, pools
-from preparing import dataset
-from published_cases import drawn, files, serving, table, tar
+from offramp.data import pictures, sources
+from offramp.data.params import PublishedName
+from offramp.data.sources.splitting import split_pools
+from offramp.data.sources.torchvision import pools
+from offramp.project.errors import InputError
+from offramp.project.torchvision_import import torchvision
+
+NAMES = get_args(PublishedName)
+FASHION = [
+    "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
+]  # fmt: skip
+BATCHES = "cifar-10-batches-py"
 
 
 def chosen(name, root, **more):
     return dataset(source="torchvision", dataset=name, root=str(root), val=20, val_from="test", **more)
 
 
-def placed(name, root, contents):
-    """Put published files where a download would, and return their table; its address answers nothing."""
-    folder = root / name
+def folder_of(name, root):
+    return root / name / "raw" if "MNIST" in name else root / name
+
+
+def place(name, root, files):
+    """Put published files where a download would; return that folder."""
+    folder = folder_of(name, root)
     folder.mkdir(parents=True, exist_ok=True)
-    for file, content in contents.items():
+    for file, content in files.items():
         (folder / file).write_bytes(content)
-    return table(name, contents, "http://127.0.0.1:9")
+    return folder
 
 
-@pytest.mark.parametrize("name", TORCHVISION)
-def test_every_data_set_is_downloaded_and_read_as_published(tmp_path, name):
-    contents = files(name)
-    with serving(contents) as (address, asked):
-        published = table(name, contents, f"{address}/absent", address)
-        found = pools(chosen(name, tmp_path / "cache"), published)
-        pools(chosen(name, tmp_path / "cache"), published)
-    assert len(asked) == 2 * len(contents)  # once from the address that has none; the second time nothing is fetched
+def require_as_drawn(name, found):
     for split, (images, labels) in drawn(name).items():
         pool = getattr(found, split)
         assert np.array_equal(pool.labels, labels)
         assert np.array_equal([item.content for item in pool.items()], images)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_data_set_is_downloaded_once_and_read_as_published(tmp_path, monkeypatch, name):
+    with serving() as (address, contents, asked):
+        files, _ = publish(monkeypatch, name, address)
+        contents |= files
+        found = pools(chosen(name, tmp_path))
+        n_asked = len(asked)
+        pools(chosen(name, tmp_path))
+    assert set(files) == set(asked) - {f"absent/{file}" for file in files}
+    assert len(asked) == n_asked  # the second time nothing is downloaded
+    require_as_drawn(name, found)
     digits = [str(digit) for digit in range(10)]
     invented = [f"class_{k}" for k in range(100 if name == "CIFAR100" else 10)]
     assert found.classes == {"MNIST": digits, "SVHN": digits, "FashionMNIST": FASHION}.get(name, invented)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
-def test_images_of_a_data_set_are_dealt_and_kept_without_a_loss(tmp_path):
+@pytest.mark.parametrize("name", NAMES)
+def test_files_put_there_by_hand_need_no_network(tmp_path, monkeypatch, name):
+    files, _ = publish(monkeypatch, name)
+    place(name, tmp_path, files)
+    require_as_drawn(name, pools(chosen(name, tmp_path)))
+
+
+def test_images_of_a_data_set_are_dealt_and_kept_without_a_loss(tmp_path, monkeypatch):
     data = chosen("MNIST", tmp_path, channels=1)
-    found = pools(data, placed("MNIST", tmp_path, files("MNIST")))
+    files, _ = publish(monkeypatch, "MNIST")
+    place("MNIST", tmp_path, files)
     images, labels = drawn("MNIST")["test"]
     order = np.random.default_rng([3, 1]).permutation(30)
-    with split_pools("mine", data, found, 3, tmp_path / "out") as source:
+    with split_pools("mine", data, pools(data), 3, tmp_path / "out") as source:
         for split, rows in (("val", order[:20]), ("test", order[20:])):
             (batch,) = source.splits[split].batches
             assert source.splits[split].about == {"val_from": "test"}
@@ -71,151 +94,124 @@ def test_parameters_are_checked_without_a_download(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.fixture
-def one():
-    """Return a file to download, its content, and a table's entry without addresses."""
-    content = np.random.default_rng(1).bytes(100_000)
-    published = table("SVHN", {"train_32x32.mat": content, "test_32x32.mat": b""})["SVHN"].files["train"]
-    return published.name, content, published
-
-
-def at(published, *addresses):
-    return type(published)(published.name, published.md5, tuple(f"{address}/{published.name}" for address in addresses))
-
-
-@pytest.mark.parametrize("ranges", [True, False])
-def test_a_download_goes_on_where_it_was_broken_off(tmp_path, one, ranges):
-    name, content, published = one
-    (tmp_path / f"{name}.part").write_bytes(content[:60_000])
-    with serving({name: content}, ranges) as (address, asked):
-        path = fetch(at(published, address), tmp_path)
-    assert asked == ["bytes=60000-"]
-    assert path.read_bytes() == content
-    assert sorted(file.name for file in tmp_path.iterdir()) == [f".{name}.lock", name]
-
-
-def test_broken_connections_are_taken_up_again_while_something_comes(tmp_path, one):
-    name, content, published = one
-    with serving({name: content}, cut=30_000) as (address, asked):
-        assert fetch(at(published, address), tmp_path).read_bytes() == content
-    assert asked == [None, "bytes=30000-", "bytes=60000-", "bytes=90000-"]
-    with serving({name: content}, cut=0) as (address, asked), pytest.raises(InputError, match="broken off after 0 of"):
-        fetch(at(published, address), tmp_path / "other")
-    assert len(asked) == 3
-
-
-def test_a_wrong_digest_is_told_and_only_the_download_is_removed(tmp_path, one):
-    name, content, published = one
-    with serving({name: content[1:]}) as (address, _):
-        with pytest.raises(
-            InputError, match=rf"what came has the MD5 .*removed.*MD5 {published.md5}, at .*{name} by hand"
-        ):
-            fetch(at(published, address), tmp_path)
-        (tmp_path / name).write_bytes(b"by hand")
-        with pytest.raises(
-            InputError, match=rf"{name} is not the published file: its MD5 is .*{published.md5}; remove it"
-        ):
-            fetch(at(published, address), tmp_path)
-    assert sorted(file.name for file in tmp_path.iterdir()) == [f".{name}.lock", name]
-    assert (tmp_path / name).read_bytes() == b"by hand"
-
-
-def test_a_part_that_is_whole_needs_no_server_and_one_that_is_longer_is_begun_again(tmp_path, one):
-    name, content, published = one
-    (tmp_path / f"{name}.part").write_bytes(content)
-    fetch(published, tmp_path).unlink()
-    (tmp_path / f"{name}.part").write_bytes(content + b"more")
-    with serving({name: content}) as (address, _):
-        assert fetch(at(published, address), tmp_path).read_bytes() == content
-
-
-def test_offline_the_file_and_its_place_are_named(tmp_path, one):
-    name, _, published = one
+@pytest.mark.parametrize("name", NAMES)
+def test_offline_every_missing_file_and_its_place_are_named(tmp_path, monkeypatch, name):
+    files, _ = publish(monkeypatch, name)
+    present = dict(list(files.items())[1:])
+    place(name, tmp_path, present)
     with pytest.raises(InputError) as raised:
-        fetch(at(published, "http://127.0.0.1:9"), tmp_path / "cache")
+        pools(chosen(name, tmp_path))
     message = str(raised.value)
     assert "\n" not in message
-    for part in (
-        f"http://127.0.0.1:9/{name}",
-        "refused",
-        str(tmp_path / "cache" / name),
-        published.md5,
-        "cluttered_digits",
-    ):
+    for file, content in files.items():
+        wanted = f"/{file} (MD5 {md5(content)}) at {folder_of(name, tmp_path) / file}"
+        assert (wanted in message) == (file not in present)
+    for part in ("http://127.0.0.1:9/", "refused", "by hand", "cluttered_digits"):
         assert part in message
-    assert [file.name for file in (tmp_path / "cache").iterdir()] == [f".{name}.lock"]
 
 
-def test_two_downloads_at_once_share_one_file(tmp_path, one):
-    name, content, published = one
-    with serving({name: content}) as (address, asked):
-        threads = [threading.Thread(target=fetch, args=(at(published, address), tmp_path)) for _ in range(4)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    assert asked == [None]
-    assert (tmp_path / name).read_bytes() == content
+@pytest.mark.parametrize("name", NAMES)
+def test_a_download_that_is_not_the_published_file_is_refused(tmp_path, monkeypatch, name):
+    with serving() as (address, contents, _):
+        files, _ = publish(monkeypatch, name, address)
+        contents |= {file: content[:-1] for file, content in files.items()}
+        with pytest.raises(InputError, match=r"could not be downloaded or read: .*corrupted.*put http.* by hand"):
+            pools(chosen(name, tmp_path))
+        contents |= files
+        require_as_drawn(name, pools(chosen(name, tmp_path)))
 
 
-def idx(header, content):
-    return gzip.compress(struct.pack(">" + "I" * len(header), *header) + content)
+class Planted:
+    """Unpickling this leaves a file."""
+
+    def __init__(self, path):
+        self.path = str(path)
+
+    def __reduce__(self):
+        return (open, (self.path, "w"))
 
 
-@pytest.mark.parametrize(
-    ("role", "content", "message"),
-    [
-        ("train-images-idx3", idx((0x803, 60, 9, 9), bytes(59 * 81)), "says that it holds 60 items and holds 59"),
-        ("train-images-idx3", idx((0x803, 60, 9, 9), bytes(61 * 81)), "says that it holds 60 items and holds 61"),
-        ("train-images-idx3", idx((0x803, 60, 9, 9), bytes(60 * 81 - 1)), "is no multiple of 81 bytes"),
-        ("train-images-idx3", idx((0x803, 60, 2**31, 2**31), b""), "sides are from 1 to 4096"),
-        ("train-images-idx3", idx((0x803, 60, 9, 9), bytes(60 * 81))[:-20], "cannot be read"),
-        ("train-labels-idx1", idx((0x801, 2**32 - 1), bytes(60)), "says that it holds 4294967295 items and holds 60"),
-        ("train-labels-idx1", idx((0x803, 60), bytes(60)), "is no idx1 file"),
-        ("train-labels-idx1", idx((0x801, 60), bytes([10] * 60)), "the label of row 0 is 10; with 10 classes"),
-        ("train-labels-idx1", b"no gzip", "cannot be read"),
-    ],
-)
-def test_what_a_header_says_is_compared_with_what_follows(tmp_path, role, content, message):
-    contents = files("MNIST") | {f"{role}-ubyte.gz": content}
-    published = placed("MNIST", tmp_path, contents)
-    with pytest.raises(InputError, match=message):
-        list(pools(chosen("MNIST", tmp_path), published).train.items())
+def test_nothing_is_unpickled_whose_digest_differs(tmp_path, monkeypatch):
+    _, members = publish(monkeypatch, "CIFAR10")
+    planted = pickle.dumps(Planted(tmp_path / "unpickled"))
+    for name in members:  # extracted, and altered since; no archive is there to extract again
+        place("CIFAR10", tmp_path / name, {})
+        folder = tmp_path / name / "CIFAR10" / BATCHES
+        folder.mkdir()
+        for member, content in members.items():
+            (folder / member).write_bytes(planted if member == name else content)
+        with pytest.raises(InputError, match=r"CIFAR10 could not be downloaded or read: .*put http.* by hand"):
+            pools(chosen("CIFAR10", tmp_path / name))
+    other = tar({f"{BATCHES}/{name}": planted for name in members})
+    place("CIFAR10", tmp_path / "archive", {"cifar-10-python.tar.gz": other})
+    with pytest.raises(InputError, match="by hand"):
+        pools(chosen("CIFAR10", tmp_path / "archive"))
+    assert not (tmp_path / "archive" / "CIFAR10" / BATCHES).exists()  # nor is it extracted
+    assert not (tmp_path / "unpickled").exists()
 
 
-@pytest.mark.parametrize(
-    ("archive", "message"),
-    [
-        (tar([("x/data_batch_1.bin", bytes(3072))]), "data_batch_1.bin: its size is no multiple of 3073 bytes"),
-        (tar([("x/data_batch_1.bin", bytes(3073))]), "does not hold data_batch_2.bin, .*test_batch.bin"),
-        (files("CIFAR10")["cifar-10-binary.tar.gz"][:-2000], "cannot be read"),
-        (b"no archive", "cannot be read"),
-    ],
-)
-def test_another_or_damaged_archive_is_refused(tmp_path, archive, message):
-    published = placed("CIFAR10", tmp_path, {"cifar-10-binary.tar.gz": archive})
-    with pytest.raises(InputError, match=message):
-        pools(chosen("CIFAR10", tmp_path), published)
+@pytest.mark.parametrize("name", ["MNIST", "FashionMNIST", "CIFAR10", "CIFAR100", "STL10"])
+def test_an_extracted_file_that_was_altered_is_extracted_again(tmp_path, monkeypatch, name):
+    files, _ = publish(monkeypatch, name)
+    folder = place(name, tmp_path, files)
+    pools(chosen(name, tmp_path))
+    extracted = [path for path in folder.rglob("*") if path.is_file() and path.name not in files]
+    altered = [path for path in extracted if path.name not in ("batches.meta", "meta", "class_names.txt")]
+    assert len(altered) >= 2
+    for path in altered:
+        content = path.read_bytes()
+        path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    require_as_drawn(name, pools(chosen(name, tmp_path)))
 
 
-def test_members_are_never_written_to_disk(tmp_path):
-    outside = [("../../escaped.bin", b"x"), ("/escaped.bin", b"x")]
-    contents = {"stl10_binary.tar.gz": tar(outside)}
-    with pytest.raises(InputError, match=r"does not hold test_y\.bin, train_y\.bin"):
-        pools(chosen("STL10", tmp_path / "a" / "b"), placed("STL10", tmp_path / "a" / "b", contents))
-    assert [path.name for path in tmp_path.rglob("escaped*")] == []
+def test_extracted_files_that_cannot_be_verified_are_not_read(tmp_path, monkeypatch):
+    files, _ = publish(monkeypatch, "MNIST")
+    folder = place("MNIST", tmp_path, files)
+    pools(chosen("MNIST", tmp_path))
+    for file in files:
+        (folder / file).unlink()
+    with pytest.raises(InputError, match=r"train-images-idx3-ubyte\.gz \(MD5 .*\) at .* by hand"):
+        pools(chosen("MNIST", tmp_path))
+    (folder.parent / "processed").mkdir()
+    with pytest.raises(InputError, match="processed is of an old torchvision and cannot be verified; remove it"):
+        pools(chosen("MNIST", tmp_path))
 
 
-def test_the_published_table_is_whole():
-    assert set(PUBLISHED) == set(TORCHVISION)
-    for published in PUBLISHED.values():
-        for file in published.files.values():
-            assert len(bytes.fromhex(file.md5)) == 16
-            assert all(url.endswith(f"/{file.name}") for url in file.urls)
+def test_altered_class_names_are_refused_and_missing_ones_told(tmp_path, monkeypatch):
+    for name, names, message in (
+        ("CIFAR10", "batches.meta", r"metadata file not found or corrupted.*remove what is extracted in .*CIFAR10"),
+        ("STL10", "class_names.txt", "STL10 names no classes; remove what is extracted there"),
+    ):
+        files, _ = publish(monkeypatch, name)
+        folder = place(name, tmp_path, files)
+        pools(chosen(name, tmp_path))
+        next(folder.rglob(names)).unlink()
+        with pytest.raises(InputError, match=message):
+            pools(chosen(name, tmp_path))
 
 
-def test_neither_torch_nor_torchvision_is_imported(tmp_path):
-    code = (
-        "import offramp.sources, sys; sys.exit(bool({'torch', 'torchvision', 'scipy', 'sklearn'} & set(sys.modules)))"
-    )
+def test_another_number_of_images_than_published_is_refused(tmp_path, monkeypatch):
+    files, _ = publish(monkeypatch, "SVHN")
+    place("SVHN", tmp_path, files)
+    monkeypatch.setitem(sources.torchvision.N_IMAGES, "SVHN", (60, 31))
+    with pytest.raises(InputError, match=r"test of .*SVHN has 30 images; SVHN has 31 there"):
+        pools(chosen("SVHN", tmp_path))
+
+
+def test_parameters_name_classes_of_torchvision_with_a_digest_for_every_file():
+    assert set(sources.torchvision.N_IMAGES) == set(NAMES)
+    for name in NAMES:
+        kind = getattr(torchvision().datasets, name)
+        if name == "SVHN":
+            digests = [digest for _, _, digest in kind.split_list.values()]
+        elif "MNIST" in name:
+            digests = [digest for _, digest in kind.resources]
+        else:
+            digests = [kind.tgz_md5, *(digest for _, digest in kind.train_list + kind.test_list)]
+        assert all(len(bytes.fromhex(digest)) == 16 for digest in digests)
+
+
+def test_importing_the_sources_imports_neither_torch_nor_torchvision(tmp_path):
+    heavy = "{'torch', 'torchvision', 'scipy', 'sklearn'}"
+    code = f"import offramp.data.sources, sys; sys.exit(bool({heavy} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=False).returncode == 0

@@ -5,14 +5,14 @@ import pytest
 import torch
 from torch import nn
 
-from offramp.errors import InputError
-from offramp.networks.early_exit import EarlyExitNetwork
-from offramp.networks.parts import side_head_names
-from offramp.params.training import Augment, Train
-from offramp.prepared import Batch, write_split
-from offramp.training import augmentation, evaluate, read_examples, train
-from offramp.training.measuring import measure
-from offramp.training.phases import phases
+from offramp.data.prepared import Batch, write_split
+from offramp.networks.early_exit import EarlyExitNetwork, side_head_names
+from offramp.networks.training import examples as augmentation
+from offramp.networks.training.examples import read_examples
+from offramp.networks.training.loop import evaluate, measure, train
+from offramp.networks.training.params import Augment, Train
+from offramp.networks.training.phases import phases
+from offramp.project.errors import InputError
 
 CPU = torch.device("cpu")
 SIDE = 8  # of images, pixels

@@ -8,10 +8,12 @@ import torch
 from torch import nn
 
 from offramp.figures.training import draw_training
-from offramp.files import write_csv
-from offramp.params.training import Augment, Train
-from offramp.training import COLUMNS, Examples, History, augmentation
-from offramp.training.optimisation import optimiser_of, schedule_of
+from offramp.networks.training import examples as augmentation
+from offramp.networks.training.checkpoint import COLUMNS, History
+from offramp.networks.training.examples import Examples
+from offramp.networks.training.params import Augment, Train
+from offramp.networks.training.phases import optimiser_of, schedule_of
+from offramp.project.tables import write_table
 
 
 def literal_augmentation(image, top, left, flip, crop):
@@ -80,6 +82,6 @@ def test_every_course_of_training_is_drawn(tmp_path, phases):
         exits = ["exit_2"] if phase == "backbone" else ["exit_1", "exit_2"]
         for split in ("val",) if phase == "loaded" else ("train", "val"):
             history.add(epoch, phase, split, exits, torch.ones(len(exits)), torch.zeros(len(exits)))
-    write_csv(tmp_path / "training.csv", COLUMNS, history.rows)
+    write_table(tmp_path / "training.csv", COLUMNS, history.rows)
     draw_training(tmp_path, tmp_path / "training.csv")
     assert (tmp_path / "training.png").stat().st_size > 5000

@@ -12,16 +12,17 @@ import numpy as np
 import pytest
 import torch
 import yaml
-
 from conftest import edit_params
-from offramp.cli import main
-from offramp.errors import InputError
-from offramp.networks import build
-from offramp.networks.weights import load_network
-from offramp.params.networks import BranchyNet, Factory
-from offramp.params.training import Train
-from offramp.prepared import Batch, write_split
-from offramp.training import run_digest, starting
+
+from offramp.commands.main import main
+from offramp.data.prepared import Batch, write_split
+from offramp.networks.file import load_network
+from offramp.networks.params import BranchyNet, Factory
+from offramp.networks.registry import build
+from offramp.networks.training import phases as starting
+from offramp.networks.training.checkpoint import run_digest
+from offramp.networks.training.params import Train
+from offramp.project.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[1]
 CHANNELS = [2, 2, 4]

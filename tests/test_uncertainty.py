@@ -3,8 +3,11 @@ import math
 import numpy as np
 import pytest
 
-from offramp.scoring import Scoring
-from offramp.uncertainty import SCORES, energy, entropy, least_confidence, margin
+from offramp.scores.registry import SCORES
+from offramp.scores.scoring import Scoring
+from offramp.scores.softmax import energy, entropy, least_confidence, margin
+
+FORMULAS = sorted(name for name, score in SCORES.items() if score.formula)
 
 
 def test_entropy_equals_the_definition(rng):
@@ -43,21 +46,21 @@ def test_least_confidence_margin_and_energy_equal_their_definitions(probabilitie
 @pytest.mark.parametrize("score", ["entropy", "least_confidence", "margin"])
 def test_very_confident_answers_stay_apart_and_in_order(score):
     gaps = np.array([0.0, 1e-9, 30.0, 40.0, 60.0, 100.0, 300.0, 600.0])
-    values = SCORES[score](np.stack([gaps, np.zeros(8), np.full(8, -1.0)], axis=1))
+    values = SCORES[score].formula(np.stack([gaps, np.zeros(8), np.full(8, -1.0)], axis=1))
     assert np.isfinite(values).all()
     assert (np.diff(values) < 0).all()
 
 
-@pytest.mark.parametrize("score", sorted(SCORES))
+@pytest.mark.parametrize("score", FORMULAS)
 def test_scores_are_finite_for_huge_and_equal_logits(score):
     logits = np.array([[1e4, -1e4, 0.0], [5.0, 5.0, 5.0], [1e4, 1e4, -1e4], [0.0, 0.0, -1e4]])
-    assert np.isfinite(SCORES[score](logits)).all()
+    assert np.isfinite(SCORES[score].formula(logits)).all()
 
 
 @pytest.mark.parametrize("score", ["entropy", "least_confidence", "margin"])
 def test_a_common_shift_of_all_logits_changes_nothing(rng, score):
     logits = rng.normal(size=(50, 4))
-    assert SCORES[score](logits + 7) == pytest.approx(SCORES[score](logits), rel=1e-9)
+    assert SCORES[score].formula(logits + 7) == pytest.approx(SCORES[score].formula(logits), rel=1e-9)
 
 
 def test_for_two_classes_least_confidence_is_the_margin(rng):
@@ -73,5 +76,5 @@ def test_temperature_divides_the_logits_of_its_exit(rng):
 
 
 def test_an_unknown_score_is_refused_with_the_known_ones():
-    with pytest.raises(ValueError, match="known: energy, entropy, least_confidence, margin"):
+    with pytest.raises(ValueError, match="known: activation, change, energy, entropy, least_confidence, margin"):
         Scoring.plain("surprise", ["exit_1"])(np.zeros((1, 1, 2)))

@@ -6,22 +6,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import make_outcomes, random_outcomes
+
 from experiments.certificates import boundary, validity
 from experiments.certificates.boundary import SETTINGS, SLACK, Setting, any_wrong, draw, through_the_command_line
 from experiments.certificates.harness import DELTA, Truth, allowed, outcomes_of, resample
 from experiments.certificates.rivals import betting_p_value
 from experiments.certificates.size import Cell, rejection_region, size
-
-from conftest import make_outcomes, random_outcomes
 from offramp import write_logits
 from offramp.calibration import calibrate
+from offramp.calibration.certificates import claims
+from offramp.calibration.certificates.claims import AccuracyClaim, ExitAccuracyClaim
 from offramp.calibration.conformal import conformal
+from offramp.calibration.folds import Certify
 from offramp.calibration.problem import Problem
-from offramp.certificates import claims
-from offramp.certificates.claims import AccuracyClaim, ExitAccuracyClaim
-from offramp.costs import from_parts, write_costs
-from offramp.folds import Certify
-from offramp.settings import Settings
+from offramp.calibration.settings import Settings
+from offramp.policies.costs import from_parts, write_costs
+from offramp.policies.policy import Policy
 
 COSTS = from_parts("macs", [10, 20, 30, 40], [4, 3, 2, 1])
 FEW, MORE = SETTINGS[0], SETTINGS[2]  # 4 and 30 changed answers
@@ -125,7 +126,7 @@ def errors_of(claim_of, correct_of, runs=1500):
     for _ in range(runs):
         uncertainty, correct = correct_of(rng)
         outcomes = make_outcomes(uncertainty, correct)
-        errors += claim_of(Certify(outcomes)).step((0.5, 0.5, inf)).p_value <= DELTA
+        errors += claim_of(Certify(outcomes)).step(Policy((0.5, 0.5, inf))).p_value <= DELTA
     return errors / runs
 
 

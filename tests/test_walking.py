@@ -7,33 +7,32 @@ import sys
 import numpy as np
 import pytest
 import torch
-
-import route_case as case
-from network_cases import images
-from offramp.benchmark.agreement import compare
-from offramp.benchmark.caching import Caches, Pictures
-from offramp.benchmark.results import entry
-from offramp.benchmark.session import Setting, run_benchmark
-from offramp.bundle import load
-from offramp.bundle.graph import About, Graph
-from offramp.bundle.schema import MANIFEST, digest
-from offramp.bundle.writing import write_bundle
-from offramp.cache.reading import open_cache
-from offramp.cache.writing import CacheWriter
-from offramp.errors import InputError
-from offramp.named import Named
-from offramp.outcomes import read_outcomes
-from offramp.policies import full_network
-from offramp.prepared import Batch, write_split
-from offramp.replay import replay
-from offramp.runtime.onnx_engine import OnnxEngine
-from offramp.runtime.quantising import quantise
-from offramp.runtime.torch_engine import TorchEngine
-from offramp.runtime.walking import WalkingRuntime, runtime_for
+from cases import routes as case
+from cases.networks import images
 from test_bundle import BLOCKED
 
+from offramp.cache.reading import open_cache
+from offramp.cache.writing import CacheWriter
+from offramp.data.prepared import Batch, write_split
+from offramp.policies.outcomes import observe, read_outcomes
+from offramp.policies.policy import Policy, full_network
+from offramp.policies.replay import replay
+from offramp.project.errors import InputError
+from offramp.runtime.benchmark.agreement import compare_live
+from offramp.runtime.benchmark.caching import Caches, Pictures
+from offramp.runtime.benchmark.results import entry
+from offramp.runtime.benchmark.session import Setting, run_benchmark
+from offramp.runtime.bundle import load
+from offramp.runtime.bundle.graph import About, Graph
+from offramp.runtime.bundle.schema import MANIFEST, digest
+from offramp.runtime.bundle.writing import write_bundle
+from offramp.runtime.engines.onnx import OnnxEngine
+from offramp.runtime.engines.torch import TorchEngine
+from offramp.runtime.int8.quantising import quantise
+from offramp.runtime.live_routes import RouteRuntime, runtime_for
+
 N, IDS = case.N, case.IDS
-FULL = Named("full", full_network(case.N_EXITS), case.Scoring.plain("entropy", case.EXITS))
+FULL = Policy(full_network(case.N_EXITS), scoring=case.Scoring.plain("entropy", case.EXITS), title="full")
 
 
 @pytest.fixture(scope="module", params=["torch", "onnx"])
@@ -56,7 +55,7 @@ def live(runtime, batch_size):
 
 def walked(policy, logits):
     rule = policy.rule
-    return rule.walk(rule.look(policy.scoring).table(logits, np.zeros(len(logits), np.int64), IDS[: len(logits)]))
+    return rule.walk(observe(rule.look(policy.scoring), logits, np.zeros(len(logits), np.int64), IDS[: len(logits)]))
 
 
 @pytest.mark.parametrize("batch_size", [1, 16])
@@ -66,13 +65,13 @@ def test_live_answers_of_every_route_are_those_of_its_replay(engine, batch_size)
     for name in ("placed", "unclamped", "random_jump") if slow else case.NAMES:
         policy = case.policy(name)
         walk = walked(policy, logits)
-        runtime = runtime_for(engine, policy, policy.scoring, report_last=True)
+        runtime = runtime_for(engine, policy, report_last=True)
         (label, taken, uncertainty), parts = live(runtime, batch_size)
         assert taken.tolist() == walk.taken.tolist(), name
         assert label.tolist() == logits[np.arange(N), taken].argmax(axis=1).tolist(), name
         np.testing.assert_allclose(uncertainty, policy.scoring(logits)[np.arange(N), taken], rtol=1e-5)
         assert len(np.unique(taken)) > 2, "a route under which all leave together shows little"
-        if isinstance(runtime, WalkingRuntime):
+        if isinstance(runtime, RouteRuntime):
             np.testing.assert_array_equal(np.concatenate([part.visited for part in parts]), walk.visited)
         else:
             assert name in ("every_exit", "placed")
@@ -102,7 +101,7 @@ class Counted:
 @pytest.mark.parametrize("name", ["predictive", "unclamped", "learned"])
 def test_no_head_runs_for_a_sample_that_does_not_look_there(name, batch_size):
     policy, counted = case.policy(name), Counted(case.engine())
-    live(runtime_for(counted, policy, policy.scoring), batch_size)
+    live(runtime_for(counted, policy), batch_size)
     visited = walked(policy, case.cached(case.engine(), batch_size)).visited
     assert counted.heads.tolist() == visited.sum(axis=0).tolist()
     assert counted.heads[: case.N_EXITS - 1].min() < N / 2
@@ -111,7 +110,7 @@ def test_no_head_runs_for_a_sample_that_does_not_look_there(name, batch_size):
 
 def test_a_step_is_timed_for_all_who_were_still_there():
     policy = case.policy("predictive")
-    answers = runtime_for(case.engine(), policy, policy.scoring)(images(N))
+    answers = runtime_for(case.engine(), policy)(images(N))
     left = [int((answers.exit >= step.exit).sum()) for step in answers.steps]
     assert [step.samples for step in answers.steps] == left
     assert [step.exit for step in answers.steps] == list(range(1, case.N_EXITS))
@@ -120,7 +119,7 @@ def test_a_step_is_timed_for_all_who_were_still_there():
 
 def test_random_jumps_ask_for_keys_and_an_empty_batch_has_no_answers():
     policy = case.policy("random_jump")
-    runtime = runtime_for(case.engine(), policy, policy.scoring)
+    runtime = runtime_for(case.engine(), policy)
     with pytest.raises(ValueError, match="'random_jump' draws jumps by a key per sample; give the sample ids"):
         runtime(images(2))
     answers = runtime(images(0), IDS[:0])
@@ -136,7 +135,7 @@ def test_int8_with_heads_in_float_walks_as_its_own_replay_says():
     assert 0 < np.abs(logits - exact).mean() < 0.2 * exact.std()
     for name in ("predictive", "learned"):
         policy = case.policy(name)
-        (label, taken, _), _ = live(runtime_for(engine, policy, policy.scoring), 1)
+        (label, taken, _), _ = live(runtime_for(engine, policy), 1)
         assert taken.tolist() == walked(policy, logits).taken.tolist()
         assert label.tolist() == logits[np.arange(N), taken].argmax(axis=1).tolist()
 
@@ -149,7 +148,7 @@ def test_of_those_who_part_only_those_have_a_gap_whom_a_threshold_sent_apart():
     early = np.flatnonzero(walk.taken == 0)[0]
     jumped = np.flatnonzero(walk.taken > 1)[0]  # past exit_2, where nobody looks
     taken[early], taken[jumped], visited[jumped, 1] = 4, 1, True
-    found = compare(label, taken, logits, policy, policy.scoring, visited=visited, sample=IDS)
+    found = compare_live(label, taken, logits, policy, visited=visited, sample=IDS)
     assert (found.moved, found.samples) == (2, N)
     assert found.largest_gap == abs(policy.scoring(logits)[early, 0] - policy.rule.cut)
 
@@ -165,7 +164,7 @@ def test_a_bundle_of_a_route_answers_as_the_runtime_does(tmp_path, name):
     manifest = write_bundle(tmp_path / "b", exported_graph(tmp_path), policy)
     bundle = load(tmp_path / "b")
     assert (bundle.policy.rule.name, bundle.policy.thresholds) == (policy.rule.name, policy.thresholds)
-    expected = runtime_for(case.engine(), policy, policy.scoring, report_last=True)
+    expected = runtime_for(case.engine(), policy, report_last=True)
     for size in (1, 16):
         found, wanted = bundle(images(N)[:size]), expected(images(N)[:size])
         for part in ("label", "exit", "uncertainty"):

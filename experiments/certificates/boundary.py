@@ -19,19 +19,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from experiments.certificates.harness import DELTA, about, allowed, outcomes_of, rate, read_options, run_all, save
-from experiments.certificates.planted import FAULTS, delta_not_split
 from numpy.typing import NDArray
 
+from experiments.certificates.harness import DELTA, about, allowed, outcomes_of, rate, read_options, run_all, save
+from experiments.certificates.planted import FAULTS, delta_not_split
 from offramp import write_logits
 from offramp.calibration import calibrate
 from offramp.calibration.certified import certified
 from offramp.calibration.problem import Problem
-from offramp.cli import main as offramp
-from offramp.costs import from_parts, write_costs
-from offramp.policies import Thresholds, leaves
-from offramp.scoring import Scoring
-from offramp.settings import Settings
+from offramp.calibration.settings import Settings
+from offramp.commands.main import main as offramp
+from offramp.policies.costs import from_parts, write_costs
+from offramp.policies.policy import Thresholds
+from offramp.policies.rules import leaves
+from offramp.scores.scoring import Scoring
 
 SEED = 20261
 RUNS, COMMAND_LINE_RUNS = 2000, 200

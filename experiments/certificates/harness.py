@@ -8,6 +8,7 @@ takes any other. Files: results/EXPERIMENT/NAME.json. Folds are dealt from row n
 import argparse
 import math
 import os
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -21,13 +22,13 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from offramp.cache.reading import open_cache
-from offramp.costs import Costs, read_costs
-from offramp.files import sha256, write_json
-from offramp.host import describe
-from offramp.outcomes import Outcomes
-from offramp.policies import Thresholds
-from offramp.replay import replay
-from offramp.scoring import Scoring
+from offramp.policies.costs import Costs, read_costs
+from offramp.policies.outcomes import Outcomes
+from offramp.policies.policy import Policy, Thresholds
+from offramp.policies.replay import replay
+from offramp.project.files import sha256, write_json
+from offramp.project.host import describe
+from offramp.scores.scoring import Scoring
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -47,6 +48,7 @@ class Options:
     runs: int
     workers: int
     command: str
+    quick: bool = False  # fewer runs than the committed results have
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ class Truth:
 
     @classmethod
     def of(cls, members: Outcomes, thresholds: Thresholds, costs: Costs) -> "Truth":
-        result = replay(members, thresholds, costs)
+        result = replay(members, Policy(thresholds), costs)
         lost = int(members.correct[:, -1].sum()) - int(result.correct.sum())
         return cls(lost / len(members), result.cost_ratio)
 
@@ -143,17 +145,19 @@ def read_options(module: str, description: str, runs: int, about_population: boo
         parser.add_argument("--cache", type=Path, default=Path("data/logits/test.parquet"), help="the population")
         parser.add_argument("--costs", type=Path, default=Path("metrics/costs.json"), help="cost of every exit")
         parser.add_argument("--name", default="default", help="of the file in results/ (default: %(default)s)")
-    parser.add_argument("--runs", type=int, default=runs, help="fewer for a quick trial (default: %(default)s)")
+    parser.add_argument(
+        "--runs", type=int, default=runs, help="fewer: a quick trial, which writes nothing (default: %(default)s)"
+    )
     parser.add_argument("--workers", type=int, default=2, help="processes (default: %(default)s)")
     given = parser.parse_args()
     command = f"python -m {module}"
     if not about_population:
-        return Options(Path(), Path(), "result", given.runs, given.workers, command)
+        return Options(Path(), Path(), "result", given.runs, given.workers, command, given.runs < runs)
     if (given.cache != parser.get_default("cache")) != (given.name != "default"):
         parser.error("--cache and --name go together: results/ names the population")
     if given.name != "default":
         command += f" --cache {given.cache.name} --name {given.name}"  # a file's name; folders are this machine's own
-    return Options(given.cache, given.costs, given.name, given.runs, given.workers, command)
+    return Options(given.cache, given.costs, given.name, given.runs, given.workers, command, given.runs < runs)
 
 
 def about(options: Options, start: float, **more: Any) -> dict[str, Any]:
@@ -173,6 +177,12 @@ def about(options: Options, start: float, **more: Any) -> dict[str, Any]:
 
 
 def save(experiment: str, options: Options, content: dict[str, Any]) -> None:
+    """Write a result of as many runs as are committed; print a quick trial. Exit with 1 where it did not pass."""
     path = Path("results") / experiment / f"{options.name}.json"
-    write_json(path, content)
+    if options.quick:
+        path = Path(f"{experiment} ({options.runs} runs, nothing written)")
+    else:
+        write_json(path, content)
     print(f"{path}: passed {content['passed']}, {content['seconds']} s")
+    if not content["passed"]:
+        sys.exit(1)

@@ -9,13 +9,14 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
-from experiments.certificates.harness import DELTA
 from scipy.special import bdtr, ndtr, ndtri
 
+from experiments.certificates.harness import DELTA
+from offramp.calibration.certificates import claims
+from offramp.calibration.certificates.sequence import TestSequence
 from offramp.calibration.problem import Problem
-from offramp.certificates import claims
-from offramp.certificates.paired import p_value, score_statistic
-from offramp.certificates.sequence import Step, Walk
+from offramp.policies.policy import Policy
+from offramp.statistics.paired_test import p_value, score_statistic
 
 
 @contextmanager
@@ -59,9 +60,9 @@ def overstated_rows(
     return p_value(round(1.1 * n), damaged, rescued, max_loss, order, gamma)
 
 
-def _first_failure(walk: Walk) -> Step | None:
-    """Return the step at which the walk stopped, one too far."""
-    return walk.steps[min(walk.rejected, len(walk.steps) - 1)] if walk.steps else None
+def _first_failure(sequence: TestSequence) -> Policy | None:
+    """Return the policy at which the sequence stopped, one too far."""
+    return sequence.steps[min(sequence.rejected, len(sequence.steps) - 1)].policy if sequence.steps else None
 
 
 def _p_value(fault: Callable[..., float]) -> Callable[[], AbstractContextManager[None]]:
@@ -73,7 +74,7 @@ FAULTS: dict[str, Callable[[], AbstractContextManager[None]]] = {
     "normal approximation": _p_value(normal),
     "one standard error": _p_value(one_standard_error),
     "rows overstated by 10 %": _p_value(overstated_rows),
-    "first failure returned": lambda: replaced(Walk, "last_rejected", property(_first_failure)),
+    "first failure returned": lambda: replaced(TestSequence, "last_rejected", property(_first_failure)),
 }
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from experiments.certificates.harness import (
     DELTA,
     Options,
@@ -31,17 +32,17 @@ from experiments.certificates.harness import (
     save,
 )
 from experiments.certificates.rivals import betting_p_value, consistency_p_value, damage_p_value, shared_cutoffs
-
-from offramp.certificates.claims import LossClaim
-from offramp.certificates.families import FAMILIES, Candidate
-from offramp.certificates.paired import GAMMA
-from offramp.certificates.sequence import Step, walk
-from offramp.change import fit_change
-from offramp.costs import Costs
-from offramp.folds import Certify, Tune
-from offramp.outcomes import Outcomes
-from offramp.policies import Thresholds, full_network
-from offramp.scoring import CHANGE, Scoring
+from offramp.calibration.certificates.chains import FAMILIES
+from offramp.calibration.certificates.claims import LossClaim
+from offramp.calibration.certificates.sequence import Step, in_sequence
+from offramp.calibration.folds import Certify, Tune
+from offramp.policies.costs import Costs
+from offramp.policies.outcomes import Outcomes
+from offramp.policies.policy import Policy, Thresholds, full_network
+from offramp.policies.replay import costs_under
+from offramp.scores.change import CHANGE, fit_change
+from offramp.scores.scoring import Scoring
+from offramp.statistics.paired_test import GAMMA
 
 SEED = 20260
 RUNS = 400
@@ -54,7 +55,7 @@ TESTS: dict[str, Callable[[Outcomes, Thresholds, float, float], float]] = {
     "damage": damage_p_value,
     "consistency": consistency_p_value,
 }
-CHAINS: dict[str, Callable[[Tune, Costs, str], list[Candidate]]] = FAMILIES | {"shared": shared_cutoffs}
+CHAINS: dict[str, Callable[[Tune, Costs, str], list[Policy]]] = FAMILIES | {"shared": shared_cutoffs}
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ def one_run(task: Task) -> dict[str, list[Truth]]:
     results = {}
     for score in dict.fromkeys(procedure.score for procedure in PROCEDURES.values()):
         scoring = scoring_of(score, members, rows[:TUNE])
-        outcomes, priced = members.outcomes(scoring), scoring.costs(costs)
+        outcomes, priced = members.outcomes(scoring), costs_under(scoring, costs)
         folds = Tune(resample(outcomes, rows[:TUNE])), Certify(resample(outcomes, rows[TUNE:]))
         for name, procedure in PROCEDURES.items():
             if procedure.score == score:
@@ -113,7 +114,7 @@ def one_run(task: Task) -> dict[str, list[Truth]]:
 def scoring_of(score: str, members: Population, tune: np.ndarray[Any, np.dtype[np.intp]]) -> Scoring:
     """Return the scoring; `change` is fitted on the tune rows' logits, without labels."""
     scoring = Scoring.plain(score, exit_names(members.logits.shape[1]))
-    return replace(scoring, change=fit_change(members.logits[tune].astype(np.float64))) if score == CHANGE else scoring
+    return replace(scoring, fitted=fit_change(members.logits[tune].astype(np.float64))) if score == CHANGE else scoring
 
 
 def certify(procedure: Procedure, tune: Tune, certify: Certify, costs: Costs) -> list[Thresholds]:
@@ -121,17 +122,17 @@ def certify(procedure: Procedure, tune: Tune, certify: Certify, costs: Costs) ->
     chain = CHAINS[procedure.chain](tune, costs, procedure.score)
     found = []
     for loss in LOSSES:
-        walked = walk((_step(procedure, certify, c.thresholds, loss) for c in chain), DELTA)
-        last = walked.last_rejected
+        tested = in_sequence((_step(procedure, certify, policy, loss) for policy in chain), DELTA)
+        last = tested.last_rejected
         found.append(full_network(certify.rows.n_exits) if last is None else last.thresholds)
     return found
 
 
-def _step(procedure: Procedure, certify: Certify, thresholds: Thresholds, loss: float) -> Step:
+def _step(procedure: Procedure, certify: Certify, policy: Policy, loss: float) -> Step:
     if procedure.test in TESTS:
-        return Step(thresholds, {}, TESTS[procedure.test](certify.rows, thresholds, loss, DELTA))
+        return Step(policy, {}, TESTS[procedure.test](certify.rows, policy.thresholds, loss, DELTA))
     gamma = min(GAMMA[procedure.test], DELTA / 100)
-    return LossClaim(certify, loss, procedure.test, gamma).step(thresholds)
+    return LossClaim(certify, loss, procedure.test, gamma).step(policy)
 
 
 def summary(options: Options, runs: list[dict[str, list[Truth]]], start: float) -> dict[str, Any]:

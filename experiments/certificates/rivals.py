@@ -10,26 +10,28 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import bdtr
 
-from offramp.certificates.families import LEVELS, STEP, Candidate
-from offramp.costs import Costs
-from offramp.folds import Tune
-from offramp.outcomes import Outcomes
-from offramp.policies import Thresholds, exits_taken
-from offramp.replay import replay
+from offramp.calibration.certificates.chains import LEVELS, STEP
+from offramp.calibration.folds import Tune
+from offramp.policies.costs import Costs
+from offramp.policies.outcomes import Outcomes
+from offramp.policies.policy import Policy, Thresholds, exits_taken
+from offramp.policies.replay import replay
 
 Floats = NDArray[np.float64]
 CAP = 0.75  # of the stake that could lose everything
 
 
-def shared_cutoffs(tune: Tune, costs: Costs, score: str) -> list[Candidate]:  # noqa: ARG001 (like a family)
+def shared_cutoffs(tune: Tune, costs: Costs, score: str) -> list[Policy]:  # noqa: ARG001 (like a family)
     """Return policies with the same threshold at all exits, each at least STEP cheaper on tune than the one before."""
     side = tune.rows.uncertainty[:, :-1]
-    chain: list[Candidate] = []
+    chain: list[Policy] = []
+    cheapest = 1.0
     for cutoff in np.unique(np.quantile(side, np.linspace(0, 1, LEVELS))):
-        thresholds = (*(float(cutoff),) * side.shape[1], math.inf)
-        mac_ratio = replay(tune.rows, thresholds, costs).cost_ratio
-        if mac_ratio <= (chain[-1].tune_cost_ratio if chain else 1.0) - STEP:
-            chain.append(Candidate(thresholds, mac_ratio))
+        policy = Policy((*(float(cutoff),) * side.shape[1], math.inf))
+        mac_ratio = replay(tune.rows, policy, costs).cost_ratio
+        if mac_ratio <= cheapest - STEP:
+            chain.append(policy)
+            cheapest = mac_ratio
     return chain
 
 

@@ -13,11 +13,11 @@ from itertools import product
 from typing import Any
 
 import numpy as np
-from experiments.certificates.harness import about, read_options, run_all, save
 from numpy.typing import NDArray
 from scipy.stats import binom
 
-from offramp.certificates.paired import GAMMA, p_value
+from experiments.certificates.harness import about, read_options, run_all, save
+from offramp.statistics.paired_test import GAMMA, p_value
 
 LARGEST_Q = {200: 1.0, 1000: 0.2, 5000: 0.1}  # per n; a policy worth certifying changes fewer answers
 LOSSES = (0.005, 0.01, 0.02)

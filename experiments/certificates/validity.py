@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from experiments.certificates.harness import (
     DELTA,
     LOSSES,
@@ -30,11 +31,10 @@ from experiments.certificates.harness import (
     run_all,
     save,
 )
-
 from offramp.calibration import calibrate
-from offramp.outcomes import Outcomes
-from offramp.scoring import Scoring
-from offramp.settings import Settings
+from offramp.calibration.settings import Settings
+from offramp.policies.outcomes import Outcomes
+from offramp.scores.scoring import Scoring
 
 SEED = 20262
 RUNS, PLUG_IN_RUNS = 1000, 200

@@ -22,10 +22,9 @@ from typing import Any
 
 from experiments.cifar10.mistakes import mistakes
 from experiments.cifar10.tasks import exits_alone, tasks
-
-from offramp.files import write_json
-from offramp.host import describe
-from offramp.policies import read_policies
+from offramp.policies.file import read_policies
+from offramp.project.files import write_json
+from offramp.project.host import describe
 
 RESULTS = Path("results/cifar10")
 TARGETS = "[0.8, 0.85, 0.9, 0.95, 1.0]"  # Task 2's accuracies

@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from experiments.cifar10.tasks import read_entropy
 from numpy.typing import NDArray
 
-from offramp.calibration.joint import Joint
-from offramp.calibration.overall import overall
-from offramp.costs import Costs, read_costs
-from offramp.outcomes import Outcomes
-from offramp.policies import full_network
-from offramp.replay import Replay, replay
+from experiments.cifar10.tasks import read_entropy
+from offramp.calibration.joint_search import Joint
+from offramp.calibration.overall_and_budget import overall
+from offramp.policies.costs import Costs, read_costs
+from offramp.policies.outcomes import Outcomes
+from offramp.policies.policy import Policy, full_network
+from offramp.policies.replay import Replay, replay
 
 CUTOFF = 0.6  # nats
 LOSSES = (0.005, 0.01, 0.02)  # asked for when tuning: accuracy of the full network minus this
@@ -43,10 +43,10 @@ def _inverted(test: Outcomes, costs: Costs) -> dict[str, Any]:
         test.sample, test.label, -test.uncertainty, test.correct, test.agrees, test.exits, test.class_names
     )
     against = (*(-limit for limit in limits[:-1]), math.inf)
-    full = replay(test, full_network(test.n_exits), costs)
+    full = replay(test, Policy(full_network(test.n_exits)), costs)
     return {
-        "right": _figures(replay(test, limits, costs), test.exits),
-        "mistake": _figures(replay(inverted, against, costs), test.exits),
+        "right": _figures(replay(test, Policy(limits), costs), test.exits),
+        "mistake": _figures(replay(inverted, Policy(against), costs), test.exits),
         "full": {"accuracy": full.accuracy, "mac_ratio": full.cost_ratio},
     }
 
@@ -75,8 +75,8 @@ def _gap(seen: Outcomes, unseen: Outcomes, costs: Costs, loss: float) -> tuple[f
     """Return the loss beyond the claimed one on unseen rows, and whether that is more than was asked for."""
     full = float(seen.correct[:, -1].mean())
     thresholds = overall(Joint(seen, costs), full - loss).thresholds
-    claimed = full - replay(seen, thresholds, costs).accuracy
-    true = float(unseen.correct[:, -1].mean()) - replay(unseen, thresholds, costs).accuracy
+    claimed = full - replay(seen, Policy(thresholds), costs).accuracy
+    true = float(unseen.correct[:, -1].mean()) - replay(unseen, Policy(thresholds), costs).accuracy
     return true - claimed, true > loss
 
 
@@ -93,7 +93,7 @@ def _gap_row(n: int, loss: float, gaps: NDArray[np.float64], missed: NDArray[np.
 
 def _forgotten(test: Outcomes, costs: Costs) -> dict[str, Any]:
     """Report accuracy without those who leave at the last exit, or weighted by who *reaches* an exit."""
-    result = replay(test, (CUTOFF,) * (test.n_exits - 1) + (math.inf,), costs)
+    result = replay(test, Policy((CUTOFF,) * (test.n_exits - 1) + (math.inf,)), costs)
     samples, correct = result.samples_at_exits, result.correct_at_exits
     reaching = len(test) - np.concatenate([[0], np.cumsum(samples)[:-1]])
     some = samples > 0

@@ -12,16 +12,16 @@ from typing import Any
 import numpy as np
 
 from offramp.cache.reading import open_cache
-from offramp.calibration.joint import Joint
-from offramp.calibration.overall import overall
+from offramp.calibration.joint_search import Joint
+from offramp.calibration.overall_and_budget import overall
 from offramp.calibration.per_exit import per_exit
 from offramp.calibration.shared import shared
-from offramp.costs import Costs, read_costs
-from offramp.intervals import wilson
-from offramp.outcomes import Outcomes, read_outcomes
-from offramp.policies import read_policies
-from offramp.replay import replay
-from offramp.scoring import Scoring
+from offramp.policies.costs import Costs, read_costs
+from offramp.policies.file import read_policies
+from offramp.policies.outcomes import Outcomes, read_outcomes
+from offramp.policies.replay import replay
+from offramp.scores.scoring import Scoring
+from offramp.statistics.intervals import wilson
 
 METHODS = ("per_exit", "shared", "overall")
 CUTOFF_POLICY = "cutoff@0.6"
@@ -84,7 +84,7 @@ def _on_test(method: str, target: float, test: Outcomes, costs: Costs) -> dict[s
             choice = shared(test, costs, target)
         case _:
             choice = overall(Joint(test, costs), target)
-    claimed = replay(test, choice.thresholds, costs)
+    claimed = replay(test, choice, costs)
     low, high = wilson(int(claimed.correct.sum()), len(test))
     return {
         "feasible": choice.feasible,

@@ -13,7 +13,7 @@ import pyarrow.compute
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from offramp.errors import InputError
+from offramp.project.errors import InputError
 
 SCHEMA_VERSION = 1
 UNKNOWN = -1  # the label of a sample whose label is null in the file

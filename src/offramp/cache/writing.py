@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 from numpy.typing import ArrayLike, NDArray
 
 from offramp.cache.reading import READ_ROWS, SCHEMA_VERSION, UNKNOWN
-from offramp.errors import InputError
-from offramp.files import replacing
+from offramp.project.errors import InputError
+from offramp.project.files import replacing
 
 
 class CacheWriter:

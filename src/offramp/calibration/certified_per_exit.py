@@ -6,26 +6,30 @@ times: exits that take more than they save on the tune fold are then left out.
 """
 
 import math
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from offramp.calibration.certificate import prove
-from offramp.calibration.choice import Choice
+from offramp.calibration.certificates.certificate import prove
+from offramp.calibration.certificates.chains import affordable, after
+from offramp.calibration.certificates.claims import ExitAccuracyClaim
+from offramp.calibration.folds import Tune
 from offramp.calibration.problem import Problem
-from offramp.certificates.claims import ExitAccuracyClaim
-from offramp.certificates.families import affordable, after, predictors
-from offramp.logistic import fit_logistic
-from offramp.outcomes import Outcomes
-from offramp.policies import Threshold, Thresholds, leaves
+from offramp.policies.costs import Costs
+from offramp.policies.outcomes import Outcomes
+from offramp.policies.policy import Policy, Threshold, Thresholds, full_network
+from offramp.policies.rules import leaves
+from offramp.scores.registry import score_named
+from offramp.statistics.logistic import fit_logistic
 
 MARGINS = [round(8 - step / 10, 1) for step in range(81)]
 
 
-def certified_per_exit(problem: Problem, target: float) -> Choice:
+def certified_per_exit(problem: Problem, target: float) -> Policy:
     """Return the last rejected candidate with its certificate; infeasible, the full network, where the first fails."""
-    order = declare(problem, target)
+    order = declare(problem.tune, len(problem.certify.rows), target, problem.costs, problem.settings.score)
     claim = ExitAccuracyClaim(problem.certify, target)
     choice, steps = prove(problem, claim, order, family="accuracy_margin")
     if choice is not None:
@@ -36,18 +40,21 @@ def certified_per_exit(problem: Problem, target: float) -> Choice:
             f"the safest candidate does not prove an accuracy of {target:g} at its side exits: "
             f"p-value {steps[0].p_value:.2g} above {problem.level:g}"
         )
-    return Choice(problem.full, feasible=False, reason=reason)
+    return replace(problem.full, feasible=False, reason=reason)
 
 
-def declare(problem: Problem, target: float) -> list[Thresholds]:
-    """Return the candidates with at least one side exit, from safe to cheap, each once."""
-    tune = problem.tune.rows
-    if len(tune) == 0 or len(problem.certify.rows) == 0:
+def declare(tune: Tune, n_certify: int, target: float, costs: Costs, score: str) -> list[Policy]:
+    """Return the candidates with at least one side exit, from safe to cheap, each once; of the certify fold, its size.
+
+    Empty where a fold is.
+    """
+    rows = tune.rows
+    if len(rows) == 0 or n_certify == 0:
         return []
-    ratio = len(problem.certify.rows) / len(tune)
-    candidates = (_candidate(tune, target, margin, ratio, problem.settings.score) for margin in MARGINS)
-    cheaper = (affordable(candidate, tune, problem.costs) for candidate in candidates)
-    return [candidate for candidate in dict.fromkeys(cheaper) if candidate != problem.full]
+    candidates = (_candidate(rows, target, margin, n_certify / len(rows), score) for margin in MARGINS)
+    cheaper = (affordable(candidate, rows, costs) for candidate in candidates)
+    full = full_network(rows.n_exits)
+    return [Policy(candidate) for candidate in dict.fromkeys(cheaper) if candidate != full]
 
 
 def _candidate(tune: Outcomes, target: float, margin: float, ratio: float, score: str) -> Thresholds:
@@ -74,6 +81,6 @@ def _smoothed_accuracy(value: NDArray[np.float64], correct: NDArray[np.bool_], s
     """Return the mean fitted probability of a right answer of the first 1, 2, … samples by uncertainty."""
     if len(value) == 0:
         return np.empty(0)
-    seen = predictors(value, score)
-    fitted = expit(fit_logistic(seen, correct).log_odds(seen))
+    regressors = score_named(score).regressors(value)
+    fitted = expit(fit_logistic(regressors, correct).log_odds(regressors))
     return np.asarray(np.cumsum(fitted) / np.arange(1, len(value) + 1))

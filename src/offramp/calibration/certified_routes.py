@@ -8,20 +8,21 @@ that the certify fold walks. The forecasts may be as bad as they like: what is t
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from offramp.calibration.certificate import prove
+from offramp.calibration.certificates.certificate import prove
+from offramp.calibration.certificates.chains import STEP
 from offramp.calibration.certified import loss_claim, unproved
-from offramp.calibration.choice import Choice
 from offramp.calibration.problem import Problem
-from offramp.calibration.routes import EQUAL, FITTED, Routes, ruled
-from offramp.certificates.families import STEP
-from offramp.predictive.rules import RouteRule
-from offramp.replay import replay
+from offramp.calibration.routes import EQUAL, FITS, Routes, ruled
+from offramp.policies.policy import Policy
+from offramp.policies.replay import replay
+from offramp.policies.routes.routes import EveryExit, Placed
+from offramp.policies.routes.rule import RouteRule
 
 FAMILY = "cuts"
 Tried = tuple[float, float, RouteRule]  # loss, cost as a fraction of the full network's
 
 
-def certified_route(name: str, problem: Problem, max_loss: float) -> Choice:
+def certified_route(name: str, problem: Problem, max_loss: float) -> Policy:
     """Return the last rejected cut of route `name` with its certificate; infeasible, the full network, without one."""
     claim = loss_claim(problem, max_loss)
     order = [ruled(rule, problem.outcomes.n_exits) for rule in declare(problem.routes, name, max_loss)]
@@ -53,11 +54,11 @@ def _fits(routes: Routes, name: str, max_loss: float) -> list[tuple[int, float |
     A learned forecast is fitted for the cut that is best for `every_exit`. That cut may leave a placement without any
     exit, so every placement that some cut gives is tried, named by the first such cut.
     """
-    if name == "placed":
+    if name == Placed.name:
         return [(routes.starts[0], cut) for cut in routes.placed_at]
-    if name not in FITTED:
+    if not FITS[name].at_cut:
         return [(start, None) for start in routes.starts]
-    every = [list(_along(routes, "every_exit", start, None)) for start in routes.starts]
+    every = [list(_along(routes, EveryExit.name, start, None)) for start in routes.starts]
     fitted_at = best(every, max_loss)[2].cut
     return [(start, fitted_at) for start in routes.starts]
 
@@ -88,5 +89,5 @@ def _search(problem: Problem, name: str) -> dict[str, Any]:
     """Return what the tune fold chose from, so that it can do so again."""
     settings = problem.settings.predictive
     start = "auto" if settings.start is None else settings.start + 1
-    own = {"placement": settings.placement} if name == "placed" else {}
+    own = {"placement": settings.placement} if name == Placed.name else {}
     return {"route": name, "start": start, "cuts": settings.cuts, **own}

@@ -8,13 +8,13 @@ the bound; cheaper, but not covered by the theorem because a sample's loss may f
 Reference: Angelopoulos et al. (2024), Conformal risk control, ICLR, theorem 1.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from offramp.calibration.choice import Choice
 from offramp.calibration.problem import Problem
-from offramp.policies import exits_taken
+from offramp.policies.policy import Policy, exits_taken
 
 STATUS = {
     "running_max": "a theorem for exchangeable rows: each sample's loss is replaced by its largest one so far",
@@ -22,7 +22,7 @@ STATUS = {
 }
 
 
-def conformal(problem: Problem, max_loss: float) -> Choice:
+def conformal(problem: Problem, max_loss: float) -> Policy:
     """Return the cheapest candidate before the first whose mean loss exceeds max_loss − (1 − max_loss) / n.
 
     Infeasible, the full network, where the first candidate does or the fold is empty.
@@ -42,8 +42,8 @@ def conformal(problem: Problem, max_loss: float) -> Choice:
         last, risk = candidate, mean
     if last is None:
         reason = f"{n} certify rows do not bound the expected loss of the first candidate by {max_loss:g}"
-        return Choice(problem.full, feasible=False, reason=reason)
-    return Choice(last.thresholds, expectation=_expectation(max_loss, n, variant, risk, bound))
+        return replace(problem.full, feasible=False, reason=reason)
+    return replace(last, expectation=_expectation(max_loss, n, variant, risk, bound))
 
 
 def _expectation(max_loss: float, n: int, variant: str, risk: float, bound: float) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Method `per_exit`: at every side exit, whoever leaves there is right as often as the target asks.
+"""Method `per_exit`: at every side exit, those that exit there are right as often as the target asks.
 
 The target holds at each exit, not overall: the last exit takes the hard samples that are left and is held to nothing.
 """
@@ -8,21 +8,21 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from offramp.calibration.choice import Choice
-from offramp.costs import Costs
-from offramp.elimination import Enabled, eliminate
-from offramp.outcomes import Outcomes
-from offramp.policies import Threshold, Thresholds, full_network, leaves, midway
-from offramp.replay import replay
+from offramp.calibration.elimination import Enabled, eliminate
+from offramp.policies.costs import Costs
+from offramp.policies.outcomes import Outcomes
+from offramp.policies.policy import Policy, Threshold, Thresholds, full_network, midway
+from offramp.policies.replay import replay
+from offramp.policies.rules import leaves
 
 
-def per_exit(outcomes: Outcomes, costs: Costs, target: float) -> Choice:
+def per_exit(outcomes: Outcomes, costs: Costs, target: float) -> Policy:
     """Return, exit by exit over the samples that have not left yet, the largest confident group that meets `target`.
 
     The group is a prefix by uncertainty whose accuracy is at least the target, ties together; the threshold lies midway
     to the next uncertainty, or is infinite when everyone leaves. An exit without such a group is disabled. Infeasible
     when every side exit is; `nearest` is then the best accuracy of any group. Costs play no part unless they are times:
-    then exits that take more than they save are disabled too, but for one, and groups chosen anew without them.
+    then exits that take more than they save are disabled too, but for one, and groups chosen again without them.
     """
     n_exits = outcomes.n_exits
     thresholds, best = _groups(outcomes, target, (True,) * n_exits)
@@ -30,16 +30,16 @@ def per_exit(outcomes: Outcomes, costs: Costs, target: float) -> Choice:
         reason = f"no group of samples at any side exit has an accuracy of {target:g}; the best has {best:.4f}"
         if n_exits == 1:
             reason = "the network has no side exit"
-        return Choice(full_network(n_exits), feasible=False, reason=reason, nearest=float(best))
+        return Policy(full_network(n_exits), feasible=False, reason=reason, nearest=float(best))
     if not costs.measured:
-        return Choice(thresholds)
+        return Policy(thresholds)
 
     def cost_with(enabled: Enabled) -> float:
         chosen, _ = _groups(outcomes, target, enabled)
         some = any(threshold is not None for threshold in chosen[:-1])
-        return replay(outcomes, chosen, costs).cost_ratio if some else math.inf
+        return replay(outcomes, Policy(chosen), costs).cost_ratio if some else math.inf
 
-    return Choice(_groups(outcomes, target, eliminate(n_exits, cost_with))[0])
+    return Policy(_groups(outcomes, target, eliminate(n_exits, cost_with))[0])
 
 
 def _groups(outcomes: Outcomes, target: float, enabled: Enabled) -> tuple[Thresholds, float]:

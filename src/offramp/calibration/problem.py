@@ -1,17 +1,17 @@
-"""What all calibrators choose from. What several of them need is computed once."""
+"""Inputs shared by all calibration methods, cached."""
 
 import math
 from dataclasses import dataclass
 from functools import cached_property
 
-from offramp.calibration.joint import Joint
+from offramp.calibration.certificates.chains import FAMILIES
+from offramp.calibration.folds import Certify, Tune, deal
+from offramp.calibration.joint_search import Joint
 from offramp.calibration.routes import Routes
-from offramp.certificates.families import FAMILIES, Candidate
-from offramp.costs import Costs
-from offramp.folds import Certify, Tune, deal
-from offramp.outcomes import Outcomes
-from offramp.policies import Thresholds, full_network
-from offramp.settings import Settings
+from offramp.calibration.settings import Settings
+from offramp.policies.costs import Costs
+from offramp.policies.outcomes import Outcomes
+from offramp.policies.policy import Policy, full_network
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,9 @@ class Problem:
         return None if certify_rows is None else math.ceil(certify_rows / (1 - self.settings.tune_fraction))
 
     @property
-    def full(self) -> Thresholds:
-        return full_network(self.outcomes.n_exits)
+    def full(self) -> Policy:
+        """Return the full network as a policy: all side exits are disabled."""
+        return Policy(full_network(self.outcomes.n_exits))
 
     @property
     def tune(self) -> Tune:
@@ -49,7 +50,7 @@ class Problem:
         return deal(self.outcomes, self.settings.tune_fraction, self.settings.fold_seed)
 
     @cached_property
-    def chain(self) -> list[Candidate]:
+    def chain(self) -> list[Policy]:
         """Return the declared candidates from safe to cheap, shaped by the tune fold alone."""
         return FAMILIES[self.settings.family](self.tune, self.costs, self.settings.score)
 

@@ -7,47 +7,64 @@ each placement that some cut gives is paired with every cut.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
-from offramp.calibration.choice import Choice
-from offramp.costs import Costs
-from offramp.errors import InputError
-from offramp.outcomes import Outcomes
-from offramp.policies import full_network, midway
-from offramp.predictive.controls import ConstantJump, RandomJump, jump_histogram
-from offramp.predictive.evidence import Look, Table
-from offramp.predictive.learned import fit_learned
-from offramp.predictive.placement import distinct, place, spread
-from offramp.predictive.routes import EveryExit, Placed, Predictive, SingleJump
-from offramp.predictive.rules import RouteRule, score_of
-from offramp.predictive.walks import Route
-from offramp.replay import replay
-from offramp.rule import THRESHOLD, Rule
-from offramp.scoring import Scoring
-from offramp.settings import RouteSettings
-from offramp.uncertainty import Floats
+from offramp.calibration.placement import distinct, place, spread
+from offramp.calibration.settings import RouteSettings
+from offramp.policies.costs import Costs
+from offramp.policies.methods import METHODS
+from offramp.policies.outcomes import Outcomes
+from offramp.policies.policy import Policy, full_network, midway
+from offramp.policies.replay import replay
+from offramp.policies.routes.jumps import ConstantJump, RandomJump, jump_histogram
+from offramp.policies.routes.learned import Learned, fit_learned
+from offramp.policies.routes.observed import Look
+from offramp.policies.routes.routes import EveryExit, Placed, Predictive, SingleJump
+from offramp.policies.routes.rule import RouteRule, score_of
+from offramp.policies.routes.walk import Route
+from offramp.policies.rules import THRESHOLD, Rule
+from offramp.project.errors import InputError
+from offramp.scores.registry import Floats
+from offramp.scores.scoring import Scoring
 
 EQUAL = 1e-9  # relative: costs that differ by less do not differ
-Fit = Callable[[Table, float, int, Costs, RouteSettings], Route]
+Fit = Callable[[Outcomes, float, int, Costs, RouteSettings], Route]  # tune rows, cut, start
 
-FITS: dict[str, Fit] = {  # tune rows, cut, start
-    "every_exit": lambda _tune, _cut, start, _costs, _with: EveryExit(start=start),
-    "placed": lambda tune, cut, start, costs, s: Placed(start=start, exits=place(tune, cut, costs, s.placement).exits),
-    "predictive": lambda _tune, _cut, start, _costs, s: Predictive(start=start, horizon=s.horizon, clamp=s.clamp),
-    "single_jump": lambda _tune, _cut, start, _costs, s: SingleJump(start=start, horizon=s.horizon, clamp=s.clamp),
-    "constant_jump": lambda _tune, _cut, start, _costs, s: ConstantJump(start=start, ahead=s.jump, clamp=s.clamp),
-    "random_jump": lambda tune, cut, start, _costs, s: RandomJump(
-        start=start, weights=jump_histogram(tune, cut, start), clamp=s.clamp
+
+@dataclass(frozen=True)
+class RouteFit:
+    """How a route is made of tune rows for a cut and a start; `at_cut`: what is fitted belongs to the one cut."""
+
+    fit: Fit
+    at_cut: bool = False
+
+
+FITS: dict[str, RouteFit] = {
+    EveryExit.name: RouteFit(lambda _tune, _cut, start, _costs, _with: EveryExit(start=start)),
+    Placed.name: RouteFit(
+        lambda tune, cut, start, costs, s: Placed(start=start, exits=place(tune, cut, costs, s.placement).exits),
+        at_cut=True,
     ),
-    "learned": lambda tune, cut, start, costs, _with: fit_learned(tune, cut, costs, start),
+    Predictive.name: RouteFit(
+        lambda _tune, _cut, start, _costs, s: Predictive(start=start, horizon=s.horizon, clamp=s.clamp)
+    ),
+    SingleJump.name: RouteFit(
+        lambda _tune, _cut, start, _costs, s: SingleJump(start=start, horizon=s.horizon, clamp=s.clamp)
+    ),
+    ConstantJump.name: RouteFit(
+        lambda _tune, _cut, start, _costs, s: ConstantJump(start=start, ahead=s.jump, clamp=s.clamp)
+    ),
+    RandomJump.name: RouteFit(
+        lambda tune, cut, start, _costs, s: RandomJump(
+            start=start, weights=jump_histogram(tune, cut, start), clamp=s.clamp
+        ),
+        at_cut=True,
+    ),
+    Learned.name: RouteFit(lambda tune, cut, start, costs, _with: fit_learned(tune, cut, costs, start), at_cut=True),
 }
-ENGINE = ("predictive", "single_jump")
-LEARNED = ("learned",)
-FORECASTING = (*ENGINE, *LEARNED)
-FITTED = ("placed", "random_jump", "learned")  # for one cut
 
 
 @dataclass(frozen=True)
@@ -86,7 +103,7 @@ class Routes:
         """Return every start and cut of a route on the rows that choose, and the full network."""
         if name not in self._points:
             n_exits = self.rows.n_exits
-            full = replay(self.rows, full_network(n_exits), self.costs)
+            full = replay(self.rows, Policy(full_network(n_exits)), self.costs)
             self._points[name] = [Point(THRESHOLD, int(full.correct.sum()), full.cost_ratio)]
             self._points[name] += [self._measured(rule) for rule in self._rules(name)]
         return self._points[name]
@@ -95,11 +112,11 @@ class Routes:
     def placed_at(self) -> list[float]:
         """Return the first cut of every distinct placement, ascending. There has to be a side exit to start at."""
         start = self.starts[0]
-        return distinct(self.cuts, lambda cut: tuple(self.rule("placed", cut, start).arguments["exits"]))
+        return distinct(self.cuts, lambda cut: tuple(self.rule(Placed.name, cut, start).arguments["exits"]))
 
     def _rules(self, name: str) -> Iterator[RouteRule]:
         """Yield every start and cut of a route; of `placed`, placements spread over all there are, at every cut."""
-        if name != "placed":
+        if name != Placed.name:
             yield from (self.rule(name, cut, start) for start in self.starts for cut in self.cuts)
             return
         for start in self.starts[:1]:
@@ -110,14 +127,14 @@ class Routes:
     def rule(self, name: str, cut: float, start: int, fitted_at: float | None = None) -> RouteRule:
         """Return a route that leaves at `cut`, fitted on tune rows for that cut or for `fitted_at`."""
         fit_cut = cut if fitted_at is None else fitted_at
-        return RouteRule(FITS[name](self.tune.table, fit_cut, start, self.costs, self.settings), cut)
+        return RouteRule(FITS[name].fit(self.tune, fit_cut, start, self.costs, self.settings), cut)
 
     def _measured(self, rule: RouteRule) -> Point:
         result = replay(self.rows, ruled(rule, self.rows.n_exits), self.costs)
         return Point(rule, int(result.correct.sum()), result.cost_ratio)
 
 
-def choose(routes: Routes, name: str, target: float) -> Choice:
+def choose(routes: Routes, name: str, target: float) -> Policy:
     """Return the cheapest start and cut whose accuracy on the rows that choose is at least `target`.
 
     The full network is a candidate. Infeasible where none reaches the target; the policy is then the most accurate one,
@@ -127,7 +144,7 @@ def choose(routes: Routes, name: str, target: float) -> Choice:
     if n == 0 or len(routes.tune) == 0:
         which = "tune fold" if n else "part of validation outside the tune fold"
         reason = f"the {which} is empty; change calibrate.tune_fraction or take more validation rows"
-        return Choice(full_network(n_exits), feasible=False, reason=reason)
+        return Policy(full_network(n_exits), feasible=False, reason=reason)
     points = routes.points(name)
     reaching = [point for point in points if point.correct / n >= target]
     if reaching:
@@ -137,8 +154,7 @@ def choose(routes: Routes, name: str, target: float) -> Choice:
     reason = (
         f"no cut of {name} reaches an accuracy of {target:g} on validation; the most accurate reaches {most / n:.4f}"
     )
-    found = ruled(best.rule, n_exits)
-    return Choice(found.thresholds, feasible=False, reason=reason, nearest=most / n, rule=best.rule)
+    return replace(ruled(best.rule, n_exits), feasible=False, reason=reason, nearest=most / n)
 
 
 def cheapest(points: Sequence[Point]) -> Point:
@@ -147,10 +163,10 @@ def cheapest(points: Sequence[Point]) -> Point:
     return max((point for point in points if point.cost_ratio * (1 - EQUAL) <= lowest), key=lambda point: point.correct)
 
 
-def ruled(rule: Rule, n_exits: int) -> Choice:
-    """Return a route as a choice; rule `threshold` stands for the full network."""
+def ruled(rule: Rule, n_exits: int) -> Policy:
+    """Return the policy of a route; rule `threshold` stands for the full network."""
     thresholds = rule.thresholds(n_exits) if isinstance(rule, RouteRule) else full_network(n_exits)
-    return Choice(thresholds, rule=rule)
+    return Policy(thresholds, rule=rule)
 
 
 def cut_grid(uncertainty: Floats, number: int) -> list[float]:
@@ -174,26 +190,28 @@ def route_look(methods: Sequence[str], scoring: Scoring, settings: RouteSettings
 
     Raises InputError for a method that cannot use the score.
     """
-    wanted = [method.removeprefix("certified_") for method in methods]
-    routes = [name for name in wanted if name in FITS]
+    routes = [METHODS[name] for name in methods if METHODS[name].route is not None]
     if not routes:
         return None
-    if scoring.change is not None:
-        raise InputError(f"method {routes[0]} skips heads, and uncertainty.score 'change' needs all of them")
-    engine = [name for name in routes if name in ENGINE]
-    if engine and scoring.activation is None:
+    if scoring.compares_exits:
         raise InputError(
-            f"method {engine[0]} forecasts activations: uncertainty.score must be activation; it is {scoring.score}"
+            f"method {routes[0].route} skips heads, and uncertainty.score {scoring.score!r} needs all of them"
         )
-    learned = any(name in LEARNED for name in routes)
-    if not engine and not learned:
+    smoothing = [method for method in routes if method.smooths]
+    if smoothing and scoring.activation is None:
+        raise InputError(
+            f"method {smoothing[0].route} forecasts activations: uncertainty.score must be activation; it is "
+            f"{scoring.score}"
+        )
+    learned = any(method.forecasts and not method.smooths for method in routes)
+    if not smoothing and not learned:
         return None
-    return Look(score_of(scoring), settings.horizon if engine else 0, learned)
+    return Look(score_of(scoring), settings.horizon if smoothing else 0, learned)
 
 
 def untimed(methods: Sequence[str], costs: Costs) -> str | None:
     """Return a line that says which methods' forecasts are taken to need no time; None where none are."""
-    found = [name for name in methods if name.removeprefix("certified_") in FORECASTING] if costs.measured else []
+    found = [name for name in methods if METHODS[name].forecasts] if costs.measured else []
     if not found:
         return None
     return f"costs are times, and none was measured for a forecast: those of {', '.join(found)} are charged 0 ms"

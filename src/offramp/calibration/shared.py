@@ -6,17 +6,17 @@ no more than (exits − 1) points per sample.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from offramp.calibration.choice import Choice
-from offramp.costs import Costs
-from offramp.elimination import Enabled, eliminate, masked
-from offramp.outcomes import Outcomes
-from offramp.policies import Thresholds, full_network, midway
-from offramp.replay import replay
+from offramp.calibration.elimination import Enabled, eliminate, masked
+from offramp.policies.costs import Costs
+from offramp.policies.outcomes import Outcomes
+from offramp.policies.policy import Policy, Thresholds, full_network, midway
+from offramp.policies.replay import replay
+from offramp.policies.rules import Batch, reduced_in_batches
 
 Floats = NDArray[np.float64]
 
@@ -39,19 +39,19 @@ class Cutoff:
     mean_cost: float
 
 
-def shared(outcomes: Outcomes, costs: Costs, target: float) -> Choice:
+def shared(outcomes: Outcomes, costs: Costs, target: float) -> Policy:
     """Return the shared cutoff with the lowest mean cost whose overall accuracy is at least `target`.
 
     Infeasible when nothing reaches the target; the thresholds are then the most accurate ones (the cheapest of those).
     """
     found = cheapest_cutoff(outcomes, costs, target)
     if found.accuracy >= target:
-        return Choice(found.thresholds)
+        return Policy(found.thresholds)
     reason = (
         f"no shared cutoff reaches an accuracy of {target:g} on validation; "
         f"the most accurate reaches {found.accuracy:.4f}"
     )
-    return Choice(found.thresholds, feasible=False, reason=reason, nearest=found.accuracy)
+    return Policy(found.thresholds, feasible=False, reason=reason, nearest=found.accuracy)
 
 
 def cheapest_cutoff(outcomes: Outcomes, costs: Costs, target: float) -> Cutoff:
@@ -73,7 +73,7 @@ def _best(outcomes: Outcomes, costs: Costs, target: float, enabled: Enabled) -> 
     """Return the cheapest cutoff at these exits that meets the target, else the most accurate one."""
     curve = cutoff_curve(outcomes, costs, enabled)
     full = full_network(outcomes.n_exits)
-    full_replay = replay(outcomes, full, costs)
+    full_replay = replay(outcomes, Policy(full), costs)
     accuracy = np.append(curve.accuracy, full_replay.accuracy)
     mean_cost = np.append(curve.mean_cost, full_replay.mean_cost)
     meets = np.flatnonzero(accuracy >= target)
@@ -113,3 +113,34 @@ def _cutoff(curve: CutoffCurve, step: int) -> float:
     if step + 1 == len(curve.changes):
         return math.inf
     return midway(curve.changes[step], curve.changes[step + 1])
+
+
+def batch(outcomes: Outcomes, costs: Costs, target: float, batch_size: int, reduce: str) -> Policy:
+    """Return the tolerance with the lowest mean cost whose overall accuracy is at least `target`.
+
+    `reduce` is max or mean. Infeasible when nothing reaches the target; the tolerance is then the most accurate one
+    (the cheapest of those). The full network is a candidate too, with a tolerance that no batch of these is within.
+    """
+    found, rule = cheapest_tolerance(outcomes, costs, target, batch_size, reduce)
+    if found.accuracy >= target:
+        return Policy(found.thresholds, rule=rule)
+    reason = (
+        f"no tolerance for {rule.words} reaches an accuracy of {target:g} on validation; "
+        f"the most accurate reaches {found.accuracy:.4f}"
+    )
+    return Policy(found.thresholds, feasible=False, reason=reason, nearest=found.accuracy, rule=rule)
+
+
+def cheapest_tolerance(
+    outcomes: Outcomes, costs: Costs, target: float, batch_size: int, reduce: str
+) -> tuple[Cutoff, Batch]:
+    """Return the cheapest tolerance that meets the target, else the most accurate one; and the rule with it."""
+    reduced = reduced_in_batches(outcomes.uncertainty, outcomes.sample, batch_size, reduce)
+    found = cheapest_cutoff(replace(outcomes, uncertainty=reduced), costs, target)
+    side = reduced[:, :-1]
+    within = [t for t in found.thresholds[:-1] if t is not None]
+    if not within:  # the full network: one unit of the score below all
+        return found, Batch(batch_size, reduce, float(side.min()) - 1.0 if side.size else 0.0)
+    tolerance = within[0] if within[0] < math.inf else float(np.max(side)) + 1.0  # finite, and everyone leaves
+    thresholds: Thresholds = tuple(None if t is None else tolerance for t in found.thresholds[:-1])
+    return replace(found, thresholds=(*thresholds, math.inf)), Batch(batch_size, reduce, tolerance)

@@ -4,11 +4,11 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from offramp.commands.options import KEYS, add_command, at_least_one, calibration_options, parameters
+from offramp.commands.options import add_command, at_least_one, calibration_options, keys, parameters
 
 
 def add(commands: Any) -> None:
-    calibrate = add_command(commands, "calibrate", "choose thresholds on a validation cache", KEYS)
+    calibrate = add_command(commands, "calibrate", "choose thresholds on a validation cache", keys())
     calibration_options(calibrate)
     calibrate.add_argument("--out", type=Path, required=True, help="policies.json to write")
     calibrate.set_defaults(run=run)
@@ -16,7 +16,7 @@ def add(commands: Any) -> None:
 
 def add_labels(commands: Any) -> None:
     purpose = "list the validation rows whose label the next certificate test needs"
-    labels = add_command(commands, "labels", purpose, KEYS)
+    labels = add_command(commands, "labels", purpose, keys())
     calibration_options(labels)
     labels.add_argument("--out", type=Path, required=True, help="CSV to write: step, sample")
     labels.add_argument("--ahead", type=at_least_one, default=1, metavar="N", help="of the next N tests; default 1")
@@ -26,8 +26,9 @@ def add_labels(commands: Any) -> None:
 def run(options: argparse.Namespace) -> None:
     from offramp.calibration import calibrate_cache
     from offramp.calibration.routes import untimed
-    from offramp.costs import read_costs
-    from offramp.policies import describe, write_policies
+    from offramp.policies.costs import read_costs
+    from offramp.policies.file import write_policies
+    from offramp.policies.text import describe
 
     chosen = parameters(options)
     costs = read_costs(options.costs, chosen.calibrate.latency.row)
@@ -41,14 +42,14 @@ def run(options: argparse.Namespace) -> None:
 
 
 def run_labels(options: argparse.Namespace) -> None:
-    from offramp.calibration import pose, read_validation
-    from offramp.calibration.labelling import describe, next_labels, write_labels
-    from offramp.costs import read_costs
+    from offramp.calibration import make_problem, read_validation
+    from offramp.calibration.labels import describe, next_labels, write_labels
+    from offramp.policies.costs import read_costs
 
     chosen = parameters(options)
     costs, settings = read_costs(options.costs, chosen.calibrate.latency.row), chosen.settings()
     outcomes, scoring = read_validation(options.val, costs, settings)
-    problem = pose(outcomes, costs, scoring, settings)
+    problem = make_problem(outcomes, costs, scoring, settings)
     request = next_labels(problem, chosen.calibrate.max_loss, options.ahead)
     write_labels(options.out, request)
     print(describe(request))

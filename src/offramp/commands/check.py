@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from offramp.commands.options import add_command
-from offramp.errors import InputError
+from offramp.project.errors import InputError
 
 
 def add(commands: Any) -> None:
@@ -39,29 +39,30 @@ def _check_policies(path: Path, options: argparse.Namespace) -> int:
     if options.fresh is not None:
         return _check_fresh(path, options)
     if options.val is not None:
-        from offramp.recheck import recheck
+        from offramp.check import recheck
 
         report = recheck(path, options.val, options.costs)
         print(report.text)
         return int(not report.passed)
     if options.costs is not None:
         raise InputError("--costs goes with --val: they are compared with those in the certificates")
-    from offramp.policies import describe, read_policies
+    from offramp.policies.file import read_policies
+    from offramp.policies.text import describe
 
     print(describe(read_policies(path)))
     return 0
 
 
 def _check_fresh(path: Path, options: argparse.Namespace) -> int:
-    from offramp.files import write_csv
-    from offramp.recheck import MissingLabelsError, recheck_fresh
+    from offramp.check import MissingLabelsError, recheck_fresh
+    from offramp.project.tables import write_table
 
     try:
         fresh = recheck_fresh(path, options.fresh, options.val)
     except MissingLabelsError as error:
         if options.unlabelled is None:
             raise InputError(f"{error} (--unlabelled FILE lists them all)") from None
-        write_csv(options.unlabelled, ["sample"], [{"sample": sample} for sample in error.samples])
+        write_table(options.unlabelled, ["sample"], [{"sample": sample} for sample in error.samples])
         raise InputError(f"{error} ({options.unlabelled} lists them all)") from None
     print(fresh.text)
     if options.val is None:
@@ -70,11 +71,11 @@ def _check_fresh(path: Path, options: argparse.Namespace) -> int:
 
 
 def _check_params(path: Path) -> None:
-    from offramp.factories import factory_files
-    from offramp.inputs import named_files, require_files
-    from offramp.params.data import Pictures
-    from offramp.params.project import read_project
-    from offramp.params.training import seen_images_warning
+    from offramp.data.params import Pictures
+    from offramp.networks.factory_source import factory_files
+    from offramp.networks.training.params import seen_images_warning
+    from offramp.params import read_project
+    from offramp.project.inputs import named_files, require_files
 
     project = read_project(path)
     require_files([*named_files(project.dataset, project.network), *factory_files(project.network)])
@@ -82,7 +83,7 @@ def _check_params(path: Path) -> None:
     warning = seen_images_warning(project.network, project.model.name, project.data.name, val_from)
     if warning is not None:
         print(warning, file=sys.stderr)
-    from offramp import sources
+    from offramp.data import sources
 
     sources.check(project.data.name, project.dataset, project.seed)
     print(f"{path}: data set {project.data.name}, model {project.model.name}")
@@ -90,8 +91,8 @@ def _check_params(path: Path) -> None:
 
 def _check_cache(path: Path) -> None:
     from offramp.cache.reading import open_cache
-    from offramp.outcomes import read_outcomes
-    from offramp.scoring import Scoring
+    from offramp.policies.outcomes import read_outcomes
+    from offramp.scores.scoring import Scoring
 
     cache = open_cache(path)
     outcomes = read_outcomes(cache, Scoring.plain("entropy", cache.exits), labels_required=False)

@@ -6,12 +6,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from offramp.commands.extras import needs
-from offramp.commands.options import add_command
-from offramp.errors import InputError
+from offramp.commands.options import add_command, needs
+from offramp.project.errors import InputError
 
 if TYPE_CHECKING:
-    from offramp.params.networks import Definition
+    from offramp.networks.params import Definition
+
 
 PREPARED = Path("data/prepared/val.parquet")  # beside params.yaml
 ASSUMED = ((3, 32, 32), 10)  # image shape, classes
@@ -28,8 +28,8 @@ def add(commands: Any) -> None:
 def run(options: argparse.Namespace) -> None:
     definition, beside = _definition(options.name, options.params)
     with needs("pipeline"):
-        from offramp.macs import count_macs
-        from offramp.networks import build
+        from offramp.networks.macs import count_macs
+        from offramp.networks.registry import build
 
         image_shape, n_classes = _images(beside / PREPARED)
         try:
@@ -42,8 +42,10 @@ def run(options: argparse.Namespace) -> None:
 
 def _definition(name: str, params: Path | None) -> tuple["Definition", Path]:
     """Return a network's definition and the folder where relative paths start."""
-    from offramp.params.networks import BranchyNet, Models
-    from offramp.params.reading import PARAMS_FILE, StageParams, chosen, read_yaml, validate
+    from offramp.networks.params import BranchyNet, Models
+    from offramp.project.declared import PARAMS_FILE
+    from offramp.project.sections import StageParams, chosen, validate
+    from offramp.project.yaml import read_yaml
 
     class Params(StageParams):
         models: Models = {"branchynet": BranchyNet(network="branchynet")}
@@ -55,7 +57,7 @@ def _definition(name: str, params: Path | None) -> tuple["Definition", Path]:
 
 def _images(prepared: Path) -> tuple[tuple[int, int, int], int]:
     """Return the image shape and the number of classes of the prepared data; assumed ones where there is none."""
-    from offramp.prepared import read_split
+    from offramp.data.prepared import read_split
 
     if prepared.exists():
         split = read_split(prepared)
@@ -68,7 +70,7 @@ def _images(prepared: Path) -> tuple[tuple[int, int, int], int]:
 
 def _content(exits: list[str], segment: list[int], head: list[int]) -> dict[str, Any]:
     """Return what metrics/costs.json would hold."""
-    from offramp.costs import from_parts
+    from offramp.policies.costs import from_parts
 
     costs = from_parts("macs", segment, head)
     rows = zip(segment, head, map(int, costs.cumulative), strict=True)

@@ -28,9 +28,9 @@ def add_reliability(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Replay the policies; of a latency file the row they were chosen for counts, else the documented default."""
-    from offramp.costs import LatencyRow, read_costs
-    from offramp.evaluation import describe, read_test, write_evaluation
-    from offramp.policies import read_policies
+    from offramp.evaluation.results import describe, read_test, write_evaluation
+    from offramp.policies.costs import LatencyRow, read_costs
+    from offramp.policies.file import read_policies
 
     policies = read_policies(options.policies)
     costs = read_costs(options.costs, policies.cost_row or LatencyRow())
@@ -44,7 +44,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def run_reliability(options: argparse.Namespace) -> None:
-    from offramp.reliability import describe, write_reliability
+    from offramp.evaluation.reliability import describe, write_reliability
 
     folds = parameters(options).calibrate
     result = write_reliability(options.val, options.test, options.out, None, folds.tune_fraction, folds.fold_seed)

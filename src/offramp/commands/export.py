@@ -4,8 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from offramp.commands.extras import needs
-from offramp.commands.options import add_command
+from offramp.commands.options import add_command, needs
 
 EPILOG = """\
 POLICY is the name of a policy in --policies, like certified@0.01, or one of
@@ -32,15 +31,15 @@ def add(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    from offramp.named import named_policy
-    from offramp.policies import read_policies
+    from offramp.policies.file import read_policies
+    from offramp.policies.policy import named_policy
 
     policy = named_policy(options.policy, read_policies(options.policies))
     if policy.warning:
         print(policy.warning, flush=True)
     with needs("pipeline"):
-        from offramp.bundle.graph import read_graph
-        from offramp.bundle.writing import write_bundle
+        from offramp.runtime.bundle.graph import read_graph
+        from offramp.runtime.bundle.writing import write_bundle
 
         manifest = write_bundle(options.bundle, read_graph(options.model), policy)
     exits = ", ".join(dict.fromkeys(entry.exit.removeprefix("exit_") for entry in manifest.pieces))

@@ -1,39 +1,59 @@
 """What several commands share: how a command is declared, and the options of calibration."""
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
-from offramp.errors import InputError
+from offramp.policies.methods import METHODS, TARGET_LABELS
+from offramp.project.errors import InputError
+from offramp.scores.activation import STATISTICS
+from offramp.scores.registry import SCORES
 
 if TYPE_CHECKING:
-    from offramp.params.calibration import Calibration
+    from offramp.calibration.params import Calibration
 
 COSTS_HELP = "cost of every exit: a file like metrics/costs.json (MACs) or metrics/latency.json (ms)"
+INDENT = " " * 27  # of the second column of `keys`
 KEYS = """\
 what --set changes, most used first:
-  calibrate.methods        list of: certified (loss proved), overall, shared, per_exit (accuracy), budget (cost),
-                           certified_overall, certified_per_exit (accuracy proved), conformal (mean loss),
-                           batch (accuracy; whole batches leave together); routes that skip heads: every_exit, placed,
-                           predictive, single_jump, constant_jump, random_jump, learned (accuracy), and
-                           certified_every_exit, _placed, _predictive, _single_jump, _learned (loss proved)
-  calibrate.max_loss       list: accuracy given up against the full network (certified, conformal, certified routes)
-  calibrate.targets        list: accuracies (overall, shared, per_exit, batch, certified_overall, certified_per_exit,
-                           routes)
-  calibrate.budgets        list: mean cost, a fraction of the full network's (budget)
+{methods}
+{targets}
   calibrate.delta          chance that a certificate is wrong
-  calibrate.select         the policy to deploy, e.g. '{method: certified, target: 0.01}'
-  calibrate.latency        which times, where --costs is a latency file, e.g. '{engine: torch, batch_size: 64}'
-  calibrate.batch          the batches of method batch, e.g. '{batch_size: 64, reduce: mean}'
-  calibrate.predictive     of routes, e.g. '{start: 2, horizon: 8}'; start: auto tries every exit
-  uncertainty.score        entropy, least_confidence, margin, energy, change, or activation (threshold −β)
-  uncertainty.statistic    of activation: mean_max, mean_abs, winning_correct or signed_mean
+  calibrate.select         the policy to deploy, e.g. '{{method: certified, target: 0.01}}'
+  calibrate.latency        which times, where --costs is a latency file, e.g. '{{engine: torch, batch_size: 64}}'
+  calibrate.batch          the batches of method batch, e.g. '{{batch_size: 64, reduce: mean}}'
+  calibrate.predictive     of routes, e.g. '{{start: 2, horizon: 8}}'; start: auto tries every exit
+{scores}
+{statistics}
   uncertainty.temperature  none or per_exit
 also calibrate.tune_fraction, fold_seed, simultaneous, family, test, conformal
 """
+
+
+def keys() -> str:
+    """Return the help on the keys of `--set`, with the methods and scores that are registered."""
+    methods: dict[str, list[str]] = {}
+    for method in METHODS.values():
+        methods.setdefault(method.label, []).append(method.name)
+    listed = "; ".join(f"{', '.join(names)} ({label})" for label, names in methods.items())
+    lists = dict.fromkeys(method.targets for method in METHODS.values())
+    takers = {key: [name for name, method in METHODS.items() if method.targets == key] for key in lists}
+    about = {key: f"list: {TARGET_LABELS[key]}, of {', '.join(names)}" for key, names in takers.items()}
+    return KEYS.format(
+        methods=_entry("calibrate.methods", f"list of: {listed}"),
+        targets="\n".join(_entry(f"calibrate.{key}", text) for key, text in about.items()),
+        scores=_entry("uncertainty.score", ", ".join(SCORES)),
+        statistics=_entry("uncertainty.statistic", f"of activation: {', '.join(STATISTICS)}"),
+    )
+
+
+def _entry(key: str, text: str) -> str:
+    return fill(
+        text, 116, initial_indent=f"  {key}".ljust(len(INDENT)), subsequent_indent=INDENT, break_on_hyphens=False
+    )
 
 
 def add_command(commands: Any, name: str, purpose: str, epilog: str = "") -> argparse.ArgumentParser:
@@ -60,7 +80,7 @@ def parameter_options(command: argparse.ArgumentParser) -> None:
 
 def parameters(options: argparse.Namespace) -> "Calibration":
     """Return what --params and --set ask for."""
-    from offramp.params.calibration import read_calibration
+    from offramp.calibration.params import read_calibration
 
     return read_calibration(options.params, dict(_assignment(text) for text in options.set))
 
@@ -83,12 +103,23 @@ def _whole(text: str, largest: int | None) -> int:
 
 
 def _assignment(text: str) -> tuple[str, object]:
-    from offramp.params.reading import parse_yaml
+    from offramp.project.yaml import YAMLError, parse_yaml
 
     key, equals, value = text.partition("=")
     if not equals:
         raise InputError(f"--set takes KEY=VALUE, as in --set calibrate.targets='[0.9]'; got {text!r}")
     try:
         return key, parse_yaml(value)
-    except yaml.YAMLError:
+    except YAMLError:
         raise InputError(f"--set {key}: {value!r} is not a YAML value") from None
+
+
+@contextmanager
+def needs(extra: str) -> Iterator[None]:
+    """Turn the failed import of a package of somebody else's into an InputError that names the extra to install."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("offramp"):
+            raise
+        raise InputError(f"this needs {error.name}, which is not installed: pip install 'offramp[{extra}]'") from None

@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from offramp.commands.extras import needs
-from offramp.commands.options import add_command, up_to
+from offramp.commands.options import add_command, needs, up_to
 
 if TYPE_CHECKING:
-    from offramp.bundle import Bundle, Prediction
+    from offramp.runtime.bundle import Bundle, Prediction
+
 
 STDIN = "-"
 SOME_FAILED, NOTHING_WORKED = 1, 2  # exit status
@@ -38,8 +38,8 @@ def add(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     with needs("runtime"):
-        from offramp.bundle import Failure, Prediction, load
-        from offramp.bundle.images import find_images
+        from offramp.runtime.bundle import Failure, Prediction, load
+        from offramp.runtime.bundle.images import find_images
 
     bundle = load(options.bundle, options.threads)
     if bundle.policy.warning:

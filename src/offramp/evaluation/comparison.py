@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from offramp.bootstrap import Floats, bootstrap_clusters, bootstrap_means, cluster_sums
 from offramp.evaluation.tables import Row, hull
-from offramp.intervals import paired_loss, simultaneous
-from offramp.replay import Replay
+from offramp.policies.replay import Replay
+from offramp.statistics.bootstrap import Floats, bootstrap_clusters, bootstrap_means, cluster_sums
+from offramp.statistics.intervals import paired_loss, simultaneous
 
 Ints = NDArray[np.int64]
 Mask = NDArray[np.bool_]

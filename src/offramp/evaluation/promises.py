@@ -11,50 +11,27 @@ from typing import Any
 
 import numpy as np
 
-from offramp.costs import MACS, RATIOS
 from offramp.evaluation.tables import accuracy_of
-from offramp.intervals import simultaneous
-from offramp.policies import Policies, Policy
-from offramp.replay import Replay
+from offramp.policies.costs import RATIOS
+from offramp.policies.methods import COST, EXIT_ACCURACY, METHODS
+from offramp.policies.policy import Policies, Policy
+from offramp.policies.replay import Replay
+from offramp.statistics.intervals import simultaneous
 
-MEASURES = {
-    "per_exit": "exit_accuracy",
-    "shared": "accuracy",
-    "overall": "accuracy",
-    "certified": "loss",
-    "budget": "mac_ratio",
-    "certified_overall": "accuracy",
-    "certified_per_exit": "exit_accuracy",
-    "conformal": "loss",
-    "batch": "accuracy",
-    "every_exit": "accuracy",
-    "placed": "accuracy",
-    "predictive": "accuracy",
-    "single_jump": "accuracy",
-    "constant_jump": "accuracy",
-    "random_jump": "accuracy",
-    "learned": "accuracy",
-    "certified_every_exit": "loss",
-    "certified_placed": "loss",
-    "certified_predictive": "loss",
-    "certified_single_jump": "loss",
-    "certified_learned": "loss",
-}
-AT_MOST = ("loss", *RATIOS.values())  # the other measures are to be at least the target
 ROUNDING = 1e-12  # of a mean cost: one float sum against another
 
 
 def measure_of(policy: Policy, content: Policies) -> str:
     """Return the measure that a policy of this file promises."""
-    promised = MEASURES[policy.method]
-    return content.costs.ratio if promised == RATIOS[MACS] and content.costs is not None else promised
+    promised = METHODS[policy.method].measure
+    return content.costs.ratio if promised == COST and content.costs is not None else promised
 
 
 def keeps(policy: Policy, value: float | None) -> bool:
     """Return whether `value`, of the measure that the method promises, meets the target; no value breaks no promise."""
     if value is None:
         return True
-    if MEASURES[policy.method] in AT_MOST:
+    if METHODS[policy.method].at_most:
         return value <= policy.target + ROUNDING
     return value >= policy.target
 
@@ -76,7 +53,7 @@ def lowest_exit(result: Replay, exits: list[str]) -> dict[str, Any]:
 def in_sample(policy: Policy) -> dict[str, float]:
     """Return `validation_…` figures: of the rows that chose the policy, as far as policies.json tells them."""
     found = {key: _number(policy.validation, key) for key in ("accuracy", "loss", *RATIOS.values())}
-    if MEASURES[policy.method] == "exit_accuracy":
+    if METHODS[policy.method].measure == EXIT_ACCURACY:
         exits = policy.validation.get("exits")
         side = list(exits.values())[:-1] if isinstance(exits, Mapping) else []
         values = [_number(row, "accuracy") for row in side if isinstance(row, Mapping)]
@@ -86,8 +63,7 @@ def in_sample(policy: Policy) -> dict[str, float]:
 
 def confidence(policy: Policy) -> float | None:
     """Return how sure the certificate of a policy is; None without one."""
-    level = _number(policy.certificate or {}, "level")
-    return 1 - level if policy.feasible and level is not None else None
+    return 1 - policy.certificate.level if policy.feasible and policy.certificate is not None else None
 
 
 def _number(content: Mapping[str, Any], key: str) -> float | None:

@@ -5,15 +5,19 @@ from pathlib import Path
 from typing import Any
 
 from offramp.cache.reading import open_cache
-from offramp.costs import Costs
-from offramp.errors import InputError
 from offramp.evaluation.comparison import Comparison, worst_class
-from offramp.evaluation.promises import AT_MOST, MEASURES, confidence, in_sample, keeps, lowest_exit, measure_of
+from offramp.evaluation.promises import confidence, in_sample, keeps, lowest_exit, measure_of
 from offramp.evaluation.tables import Row, accuracy_of, baselines, cost_of, exit_table, full_replay, mean_cost
-from offramp.files import write_csv, write_json
-from offramp.outcomes import Outcomes
-from offramp.policies import Policies, Policy, beta
-from offramp.replay import Replay, read_for, replay, require_same_exits
+from offramp.policies.costs import RATIOS, Costs
+from offramp.policies.methods import EXIT_ACCURACY, METHODS
+from offramp.policies.methods import LOSS as LOSS_MEASURE
+from offramp.policies.outcomes import Outcomes
+from offramp.policies.policy import Policies, Policy
+from offramp.policies.replay import Replay, costs_under, read_for, replay, require_same_exits
+from offramp.policies.text import beta
+from offramp.project.errors import InputError
+from offramp.project.files import write_json
+from offramp.project.tables import write_table
 
 KEY = ["method", "target"]
 ACCURACY = ["accuracy", "accuracy_low", "accuracy_high"]
@@ -21,11 +25,12 @@ LOSS = ["loss", "loss_low", "loss_high"]
 FIGURES = [*ACCURACY, *LOSS, "loss_bootstrap_low", "loss_bootstrap_high"]
 FIGURES += ["mmacs", "mac_ratio", "mac_ratio_low", "mac_ratio_high", "speedup"]
 FIGURES += ["ms", "latency_ratio", "latency_ratio_low", "latency_ratio_high"]
-TRADEOFF_COLUMNS = [*KEY, "exit", *ACCURACY, *LOSS, "mac_ratio", "mmacs", "speedup", "feasible", "selected"]
-EXIT_COLUMNS = [*KEY, "exit", "samples", "share", *ACCURACY, "mmacs"]
-CLASS_COLUMNS = [*KEY, "class", "samples", "full_accuracy", "accuracy", *LOSS, "mac_ratio"]
-GUARANTEE_COLUMNS = [*KEY, "measure", "figure", "value", "low", "high", "exit", "confidence", "feasible", "keeps"]
-
+TABLES = {  # of plots/: their names are fields of the report
+    "tradeoff": [*KEY, "exit", *ACCURACY, *LOSS, "mac_ratio", "mmacs", "speedup", "feasible", "selected"],
+    "exits": [*KEY, "exit", "samples", "share", *ACCURACY, "mmacs"],
+    "classes": [*KEY, "class", "samples", "full_accuracy", "accuracy", *LOSS, "mac_ratio"],
+    "guarantees": [*KEY, "measure", "figure", "value", "low", "high", "exit", "confidence", "feasible", "keeps"],
+}
 
 WORDS = {
     "accuracy": "accuracy",
@@ -61,23 +66,23 @@ def read_test(path: Path, content: Policies, costs: Costs) -> Outcomes:
     if cache.exits != content.exits:
         raise InputError(f"{path} has {len(cache.exits)} exits, the policies are for {len(content.exits)}")
     for policy in content.policies:
-        if policy.method not in MEASURES:
-            known = ", ".join(sorted(MEASURES))
+        if policy.method not in METHODS:
+            known = ", ".join(sorted(METHODS))
             raise InputError(f"policy {policy.name!r} has the unknown method {policy.method!r}; known: {known}")
     outcomes = read_for(cache, content)
     require_same_exits(outcomes, costs)
     return outcomes
 
 
-def measure(content: Policies, outcomes: Outcomes, costs: Costs) -> Report:
+def evaluate_policies(content: Policies, outcomes: Outcomes, costs: Costs) -> Report:
     """Replay every policy, method by method and target by target; `costs` are those of the costs file.
 
     Where those are MACs and the policies were chosen for time, each also has the `latency_ratio` that their times give.
     Where `costs` are times, these are used for everything.
     """
-    tables = [content.scoring.costs(costs)]
+    tables = [costs_under(content.scoring, costs)]
     if content.costs is not None and not costs.measured:
-        tables.append(content.scoring.costs(content.costs))
+        tables.append(costs_under(content.scoring, content.costs))
     full = [full_replay(outcomes, table) for table in tables]
     selected = [replay(outcomes, content.selected, table) for table in tables]
     report = Report({"full": {"accuracy": full[0].accuracy, **mean_cost(full[0])}}, selected[0])
@@ -89,7 +94,7 @@ def measure(content: Policies, outcomes: Outcomes, costs: Costs) -> Report:
         entry = _entry(policy, compared, classes, content)
         report.evaluation.setdefault(policy.method, {})[f"{policy.target:g}"] = entry
         key = {"method": policy.method, "target": policy.target}
-        point = {name: entry[name] for name in TRADEOFF_COLUMNS if name in entry}
+        point = {name: entry[name] for name in TABLES["tradeoff"] if name in entry}
         report.tradeoff.append(key | point | {"selected": chosen})
         report.exits += [key | row for row in exit_table(results[0], content.exits)]
         report.classes += [key | row for row in classes]
@@ -100,33 +105,23 @@ def measure(content: Policies, outcomes: Outcomes, costs: Costs) -> Report:
 
 def evaluate(content: Policies, outcomes: Outcomes, costs: Costs) -> dict[str, Any]:
     """Return metrics/evaluation.json: the full network, then method by method and target by target."""
-    return measure(content, outcomes, costs).evaluation
+    return evaluate_policies(content, outcomes, costs).evaluation
 
 
 def write_evaluation(path: Path, content: Policies, outcomes: Outcomes, costs: Costs) -> dict[str, Any]:
     result = evaluate(content, outcomes, costs)
-    write_json(path, result)
+    write_json(path, result, digits=6)
     return result
 
 
-def write_tradeoff(path: Path, report: Report) -> None:
-    """Write accuracy against cost: every policy, and as baselines the full network, `static` exits and the `oracle`."""
-    write_csv(path, TRADEOFF_COLUMNS, report.tradeoff)
+def write_tables(folder: Path, report: Report) -> None:
+    """Write tradeoff.csv (accuracy against cost), exits.csv, classes.csv and guarantees.csv (promised and measured).
 
-
-def write_exits(path: Path, report: Report) -> None:
-    """Write, for every policy, what each exit did: samples, share of all, accuracy of those who left there, cost."""
-    write_csv(path, EXIT_COLUMNS, report.exits)
-
-
-def write_classes(path: Path, report: Report) -> None:
-    """Write what each class loses and costs under every policy; a policy's intervals hold for all classes together."""
-    write_csv(path, CLASS_COLUMNS, report.classes)
-
-
-def write_guarantees(path: Path, report: Report) -> None:
-    """Write what each policy promises beside what it did: its `in_sample`, `certified` and held-out `test` figure."""
-    write_csv(path, GUARANTEE_COLUMNS, report.guarantees)
+    In tradeoff.csv every policy stands next to the full network, `static` exits and the `oracle`; a policy's intervals
+    in classes.csv hold for all classes together.
+    """
+    for name, columns in TABLES.items():
+        write_table(folder / f"{name}.csv", columns, getattr(report, name))
 
 
 def _entry(policy: Policy, compared: list[Comparison], classes: list[Row], content: Policies) -> Row:
@@ -141,10 +136,10 @@ def _entry(policy: Policy, compared: list[Comparison], classes: list[Row], conte
         values |= {key: value for key, value in more.items() if key.startswith(other.policy.ratio)}
     promised = measure_of(policy, content)
     entry: Row = {key: values[key] for key in FIGURES if key in values}
-    if promised == "exit_accuracy":
+    if promised == EXIT_ACCURACY:
         entry |= lowest_exit(result, content.exits)
     entry["feasible"] = policy.feasible
-    if promised in entry or promised == "exit_accuracy":  # MACs that were promised are not known from times
+    if promised in entry or promised == EXIT_ACCURACY:  # MACs that were promised are not known from times
         entry["meets_target"] = keeps(policy, entry.get(promised))
     if result.heads is not None:
         entry["heads_per_sample"] = float(result.heads.mean())
@@ -196,7 +191,9 @@ def describe(content: Policies, evaluation: dict[str, Any]) -> str:
 def _line(entry: Row, key: str, words: str) -> str:
     known, claim = entry.get(f"validation_{key}"), entry.get(f"certified_{key}")
     first = "" if known is None else f"{known:.4f}"
-    second = "" if claim is None else f"{'at most' if key in AT_MOST else 'at least'} {claim:g}"
+    second = (
+        "" if claim is None else f"{'at most' if key in (LOSS_MEASURE, *RATIOS.values()) else 'at least'} {claim:g}"
+    )
     return f"  {words:<28}{first:>10}{second:>26}   {_with_interval(entry, key)}"
 
 

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from offramp.bootstrap import bootstrap_clusters, cluster_sums
-from offramp.costs import MACS, Costs
-from offramp.files import write_csv
-from offramp.intervals import LEVEL, wilson
-from offramp.outcomes import Outcomes
-from offramp.policies import full_network
-from offramp.replay import Replay, replay
+from offramp.policies.costs import MACS, Costs
+from offramp.policies.outcomes import Outcomes
+from offramp.policies.policy import Policy, full_network
+from offramp.policies.replay import Replay, replay
+from offramp.project.tables import write_table
+from offramp.statistics.bootstrap import bootstrap_clusters, cluster_sums
+from offramp.statistics.intervals import LEVEL, wilson
 
 MEGA = 1e6
 DIFFICULTY_BINS = 10
@@ -72,7 +72,7 @@ def exit_table(result: Replay, exits: list[str]) -> list[Row]:
 
 
 def full_replay(outcomes: Outcomes, costs: Costs) -> Replay:
-    return replay(outcomes, full_network(outcomes.n_exits), costs)
+    return replay(outcomes, Policy(full_network(outcomes.n_exits)), costs)
 
 
 def baselines(outcomes: Outcomes, costs: Costs) -> Iterator[Row]:
@@ -99,7 +99,7 @@ def write_difficulty(path: Path, taken: Replay, exits: list[str], difficulty: ND
 
     `difficulty` is (samples,) in the order of the replay.
     """
-    write_csv(path, DIFFICULTY_COLUMNS, [] if difficulty is None else _difficulty_rows(taken, exits, difficulty))
+    write_table(path, DIFFICULTY_COLUMNS, [] if difficulty is None else _difficulty_rows(taken, exits, difficulty))
 
 
 def _difficulty_rows(taken: Replay, exits: list[str], difficulty: NDArray[np.floating]) -> Iterator[Row]:

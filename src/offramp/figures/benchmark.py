@@ -24,7 +24,7 @@ Row = dict[str, Any]
 
 
 def draw_benchmark(folder: Path, rows: Sequence[Row]) -> None:
-    """Draw `time` and `speedup` from the rows of plots/benchmark.csv (`offramp.benchmark.tables`)."""
+    """Draw `time` and `speedup` from the rows of plots/benchmark.csv (`offramp.runtime.benchmark.results`)."""
     policies = names_in(rows, "policy")
     styles = {name: _style(policies, name) for name in policies}
     whole = [row for row in rows if not row["exit"]]

@@ -3,20 +3,18 @@
 from pathlib import Path
 from typing import Any
 
-from offramp.figures.style import COLOURS, COST_LABEL, OTHER_COLOUR, figure, read_table
-from offramp.policies import Policies
+from offramp.figures.style import COLOURS, COST_LABEL, Selected, colour_of, figure, read_rows
 
 SHOWN = 40  # classes, those that lose most
 
 
-def draw_classes(folder: Path, table: Path, policies: Policies) -> None:
+def draw_classes(folder: Path, table: Path, selected: Selected) -> None:
     """Draw the loss of every class, the largest first, and beside it the cost; at most 40 classes."""
-    chosen = policies.selected
-    every = [row for row in read_table(table, text=["class"]) if _is(row, chosen.method, chosen.target)]
+    every = [row for row in read_rows(table, text=["class"]) if _is(row, selected.method, selected.target)]
     rows = sorted(every, key=lambda row: -row["loss"])[:SHOWN]
     total = sum(row["samples"] for row in every)
     mean = {key: sum(row["samples"] * row[key] for row in every) / total for key in ("loss", "mac_ratio")}
-    colour = COLOURS.get(chosen.method, OTHER_COLOUR)
+    colour = colour_of(selected.method)
     with figure(folder, "classes", 10, 0.24 * len(rows) + 2.2) as drawn:
         loss, cost = drawn.subplots(1, 2, sharey=True, width_ratios=(2, 1))
         places = range(len(rows))
@@ -24,9 +22,9 @@ def draw_classes(folder: Path, table: Path, policies: Policies) -> None:
         loss.plot([row["loss"] for row in rows], places, "o", color=colour)
         loss.axvline(0, color="black", linewidth=0.8)
         loss.axvline(mean["loss"], color=colour, linestyle=":", label=f"mean loss: {mean['loss']:.4f}")
-        if chosen.certificate is not None and chosen.method == "certified":
-            text = f"certified for the mean: at most {chosen.target:g}"
-            loss.axvline(chosen.target, color=COLOURS["target"], linestyle="--", label=text)
+        if selected.certified and selected.method == "certified":
+            text = f"certified for the mean: at most {selected.target:g}"
+            loss.axvline(selected.target, color=COLOURS["target"], linestyle="--", label=text)
         loss.set_yticks(places, [f"{_short(row['class'])} ({row['samples']:g})" for row in rows])
         loss.invert_yaxis()
         loss.set(xlabel="accuracy lost against the full network (95 % for all classes together)")
@@ -37,7 +35,7 @@ def draw_classes(folder: Path, table: Path, policies: Policies) -> None:
         handles = [part for axes in (loss, cost) for part in axes.get_legend_handles_labels()[0]]
         drawn.legend(handles=handles, loc="outside lower center", ncols=3)
         part = "" if len(rows) == len(every) else f", the {SHOWN} of {len(every)} classes that lose most"
-        drawn.suptitle(f"{chosen.name}: which classes pay{part}")
+        drawn.suptitle(f"{selected.name}: which classes pay{part}")
 
 
 def _is(row: dict[str, Any], method: str, target: float) -> bool:

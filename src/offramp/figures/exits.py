@@ -5,9 +5,9 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
-from offramp.figures.style import COLOURS, TARGETS, exit_colours, figure, names_in, read_table, target_label
+from offramp.figures.style import COLOURS, exit_colours, figure, names_in, read_rows, target_label
+from offramp.policies.methods import ACCURACY, EXIT_ACCURACY, METHODS
 
-AT_EACH_EXIT = ("per_exit", "certified_per_exit")
 LINES: dict[str, dict[str, Any]] = {
     "target": {"color": COLOURS["target"], "linestyle": "--", "linewidth": 1.2},
     "accuracy of all samples": {"color": COLOURS["wrong"], "linestyle": "-", "linewidth": 1.2},
@@ -16,7 +16,7 @@ LINES: dict[str, dict[str, Any]] = {
 
 def draw_exits(folder: Path, table: Path) -> None:
     """Draw one row per method: exit shares, then the accuracy of those who left, both per target."""
-    rows = read_table(table)
+    rows = read_rows(table)
     methods, exits = names_in(rows, "method"), names_in(rows, "exit")
     parts = [[row for row in rows if row["method"] == method] for method in methods]
     heights = [1.1 + 0.3 * len(names_in(part, "target")) for part in parts]
@@ -29,7 +29,7 @@ def draw_exits(folder: Path, table: Path) -> None:
             accuracies.set_title(f"{method}: accuracy of those who left")
         handles, _ = grid[0][0].get_legend_handles_labels()
         handles += [grid[0][1].plot([], [], label=text, **style)[0] for text, style in LINES.items()]
-        drawn.legend(handles=handles, loc="outside upper center", ncols=min(len(handles), 8))
+        drawn.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 8))
 
 
 def _draw_shares(axes: Axes, rows: list[dict[str, Any]], exits: list[str]) -> None:
@@ -61,8 +61,10 @@ def _draw_accuracies(axes: Axes, rows: list[dict[str, Any]], exits: list[str]) -
             axes.plot(x, row["accuracy"], "o", color=colour, markersize=4)
         overall = sum(row["share"] * row["accuracy"] for row in part)
         axes.hlines(overall, place - 0.45, place + 0.45, **LINES["accuracy of all samples"])
-        if method not in TARGETS:
-            end = place + (0.45 - width if method in AT_EACH_EXIT else 0.45)  # the last exit is not held to it
+        if METHODS[method].measure in (ACCURACY, EXIT_ACCURACY):
+            end = place + (
+                0.45 - width if METHODS[method].measure == EXIT_ACCURACY else 0.45
+            )  # the last exit is not held to it
             axes.hlines(target, place - 0.45, end, **LINES["target"])
     axes.set_xticks(range(len(targets)), [f"{target:g}" for target in targets])
     axes.set_xlabel(target_label(method))

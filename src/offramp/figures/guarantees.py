@@ -5,7 +5,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
-from offramp.figures.style import COLOURS, OTHER_COLOUR, figure, read_table
+from offramp.figures.style import OTHER_COLOUR, colour_of, figure, read_rows
 
 PANELS = {
     "accuracy": "accuracy of all samples",
@@ -21,7 +21,7 @@ TEST = ("o", "held-out test, with its 95 % interval")
 
 def draw_guarantees(folder: Path, table: Path) -> None:
     """Draw the distance from its target of every policy that promises an accuracy or a loss, a panel per measure."""
-    rows = [row for row in read_table(table) if row["measure"] in PANELS]
+    rows = [row for row in read_rows(table) if row["measure"] in PANELS]
     measures = [measure for measure in PANELS if any(row["measure"] == measure for row in rows)]
     parts = [[row for row in rows if row["measure"] == measure] for measure in measures]
     longest = max((len(_policies(part)) for part in parts), default=0)
@@ -55,7 +55,7 @@ def _draw_panel(axes: Axes, rows: list[dict[str, Any]], sign: int) -> None:
     axes.axvline(0, color="black", linewidth=1)
     for place, (method, target) in enumerate(policies):
         part = {row["figure"]: row for row in rows if (row["method"], row["target"]) == (method, target)}
-        if next(iter(part.values()))["feasible"] == "False":
+        if next(iter(part.values()))["feasible"] is False:
             where: dict[str, Any] = {
                 "transform": axes.get_yaxis_transform(),
                 "ha": "right",
@@ -68,13 +68,13 @@ def _draw_panel(axes: Axes, rows: list[dict[str, Any]], sign: int) -> None:
         _draw_policy(axes, place, part, target, sign)
     axes.set_yticks(range(len(policies)), [f"{method} {target:g}" for method, target in policies])
     for tick, (method, _) in zip(axes.get_yticklabels(), policies, strict=True):
-        tick.set_color(COLOURS.get(method, OTHER_COLOUR))
+        tick.set_color(colour_of(method))
     axes.set_ylim(len(policies) - 0.4, -0.6)
     axes.margins(x=0.08)
 
 
 def _draw_policy(axes: Axes, place: int, part: dict[str, dict[str, Any]], target: float, sign: int) -> None:
-    colour = COLOURS.get(next(iter(part.values()))["method"], OTHER_COLOUR)
+    colour = colour_of(next(iter(part.values()))["method"])
     if "certified" in part:
         axes.plot(0, place, CERTIFIED[0], color=colour, markersize=11, markeredgewidth=3)
     if "test" in part:

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from offramp.costs import Costs
 from offramp.figures.style import exit_colours, figure, names_in
+from offramp.policies.costs import Costs
 
 ENGINE_STYLES = {"onnx": ("#0072B2", "o"), "torch": ("#D55E00", "s"), "onnx_int8": ("#009E73", "^")}
 MAC_COLOUR = "#888888"

@@ -5,12 +5,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from offramp.errors import InputError
-from offramp.files import replacing
-from offramp.planning import Plan, certifiable_loss, in_points, rows_needed
+from offramp.calibration.planning import Plan, certifiable_loss, in_points, rows_needed
+from offramp.project.errors import InputError
+from offramp.project.files import replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
 
 METADATA = {".png": {"Software": None}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}  # no time of day
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")  # Okabe & Ito; lines are also named at their ends

@@ -7,14 +7,14 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
-from offramp.figures.style import COLOURS, figure, names_in, read_table
+from offramp.figures.style import COLOURS, figure, names_in, read_rows
 
 LOOKS = {"none": ("right", "o", "ece", "temperature 1"), "per_exit": ("wrong", "s", "ece_scaled", "scaled")}
 
 
 def draw_reliability(folder: Path, table: Path, detail: Path) -> None:
     """Draw one panel per exit; `detail` is metrics/reliability.json, which holds the errors in the legends."""
-    rows = read_table(table)
+    rows = read_rows(table)
     exits = names_in(rows, "exit")
     errors = json.loads(detail.read_text(encoding="utf-8"))["exits"]
     columns = min(3, len(exits))

@@ -1,80 +1,30 @@
 """What all figures share: colours safe for colour-blind readers, byte-stable files, reading our tables."""
 
-import csv
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib as mpl
-
-mpl.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
-from offramp.files import replacing
+from offramp.policies.methods import METHODS
+from offramp.project.files import replacing
+from offramp.project.tables import read_table, records
 
-# Okabe & Ito's palette; a certified method is a darker shade of its plug-in twin, told apart by lightness, marker and
-# dashes. Baselines are black and grey. Exits, which are ordered, take the viridis scale instead.
-COLOURS = {
-    "per_exit": "#0072B2",
-    "shared": "#D55E00",
-    "overall": "#009E73",
-    "certified": "#CC79A7",
-    "budget": "#E69F00",
-    "certified_overall": "#00543D",
-    "certified_per_exit": "#003A5C",
-    "conformal": "#56B4E9",
-    "batch": "#882255",
-    "full": "#000000",
-    "static": "#888888",
-    "oracle": "#555555",
-    "target": "#000000",
-    "wrong": "#D55E00",
-    "right": "#0072B2",
-}
-MARKERS = {
-    "per_exit": "o",
-    "shared": "s",
-    "overall": "v",
-    "certified": "D",
-    "budget": "h",
-    "certified_overall": "^",
-    "certified_per_exit": "p",
-    "conformal": "X",
-    "batch": "<",
-    "full": "P",
-    "static": "2",
-    "oracle": "*",
-}
-DASHED = ("certified_overall", "certified_per_exit", "conformal")
-LABELS = {
-    "per_exit": "per_exit: accuracy at each side exit",
-    "shared": "shared: one cutoff, accuracy overall",
-    "overall": "overall: accuracy overall",
-    "certified": "certified: largest loss, proved",
-    "budget": "budget: mean cost",
-    "certified_overall": "certified_overall: accuracy, proved",
-    "certified_per_exit": "certified_per_exit: at each exit, proved",
-    "conformal": "conformal: largest loss on average",
-    "batch": "batch: whole batches, accuracy overall",
-    "full": "full network, no side exit",
-    "static": "static: a network that ends at exit k",
-    "oracle": "oracle: first correct exit, needs the label",
-}
-TARGETS = {  # what the target of a method is, where it is no accuracy
-    "certified": "largest loss",
-    "conformal": "largest loss",
-    "budget": "budget",
-    "certified_every_exit": "largest loss",
-    "certified_placed": "largest loss",
-    "certified_predictive": "largest loss",
-    "certified_single_jump": "largest loss",
-    "certified_learned": "largest loss",
+mpl.use("Agg")
+
+# Okabe & Ito's palette; methods have theirs in `policies.methods`. Baselines are black and grey. Exits, which are
+# ordered, take the viridis scale instead.
+COLOURS = {"target": "#000000", "wrong": "#D55E00", "right": "#0072B2"}
+BASELINES = {  # colour, marker and words
+    "full": ("#000000", "P", "full network, no side exit"),
+    "static": ("#888888", "2", "static: a network that ends at exit k"),
+    "oracle": ("#555555", "*", "oracle: first correct exit, needs the label"),
 }
 OTHER_COLOUR = "#888888"
 SETTINGS = {
-    "svg.hashsalt": "offramp",  # without it an SVG's bytes change at every run
     "font.size": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -86,37 +36,59 @@ SETTINGS = {
 COST_LABEL = "mean MACs per sample (fraction of the full network)"
 
 
+def colour_of(method: str) -> str:
+    """Return the colour of a method or baseline; grey for one that is not registered."""
+    return METHODS[method].colour if method in METHODS else BASELINES.get(method, (OTHER_COLOUR, "", ""))[0]
+
+
+def marker_of(method: str) -> str:
+    return METHODS[method].marker if method in METHODS else BASELINES.get(method, ("", "o", ""))[1]
+
+
+def label_of(method: str) -> str:
+    """Return a method or baseline in words, for a legend."""
+    if method in METHODS:
+        return f"{method}: {METHODS[method].label}"
+    return BASELINES.get(method, ("", "", method))[2]
+
+
 def target_label(method: str) -> str:
-    return TARGETS.get(method, "target accuracy")
+    """Return what the target of a method is, for an axis."""
+    return METHODS[method].target_label if method in METHODS else "target"
 
 
 def exit_colours(n_exits: int) -> list[Any]:
     return [mpl.colormaps["viridis"](k / max(n_exits - 1, 1) * 0.92) for k in range(n_exits)]
 
 
+_source = ""
+
+
+def set_source(dataset: str, network: str) -> None:
+    """Let every figure that this process draws name the data set and the network in its title."""
+    global _source
+    _source = f"{dataset}, {network}"
+
+
 @contextmanager
 def figure(folder: Path, name: str, width: float, height: float) -> Iterator[Figure]:
-    """Yield an empty figure (inches) and save it as `name`.png and .svg."""
+    """Yield an empty figure (inches) and save it as `name`.png, data set and network in its title (`set_source`)."""
     with mpl.rc_context(SETTINGS):
         drawn = plt.figure(figsize=(width, height))
         try:
             yield drawn
-            for suffix, metadata in ((".png", {"Software": None}), (".svg", {"Date": None})):
-                with replacing(folder / f"{name}{suffix}") as temporary:
-                    drawn.savefig(temporary, format=suffix[1:], dpi=130, metadata=metadata)
-                drawn.set_layout_engine("none")  # the first file's layout serves the second
+            if _source:
+                title = drawn.get_suptitle()
+                drawn.suptitle(f"{title}\n{_source}" if title else _source, x=0.02, ha="left")
+            with replacing(folder / f"{name}.png") as temporary:
+                drawn.savefig(temporary, format="png", dpi=130, metadata={"Software": None})
         finally:
             plt.close(drawn)
 
 
-def read_table(path: Path, text: Sequence[str] = ()) -> list[dict[str, Any]]:
-    """Return the rows of a CSV of ours: numbers as floats, empty cells as None, other words as they are.
-
-    Columns in `text` are words whatever they look like: a class may be called 7.
-    """
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    return [{key: cell if key in text else _value(cell) for key, cell in row.items()} for row in rows]
+def read_rows(path: Path, text: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """Return the rows of a table, None where a value is missing; columns in `text` are words."""
+    return records(read_table(path, text))
 
 
 def names_in(rows: Sequence[dict[str, Any]], column: str) -> list[Any]:
@@ -124,10 +96,23 @@ def names_in(rows: Sequence[dict[str, Any]], column: str) -> list[Any]:
     return list(dict.fromkeys(row[column] for row in rows))
 
 
-def _value(text: str) -> float | str | None:
-    if not text:
-        return None
-    try:
-        return float(text)
-    except ValueError:
-        return text
+class Selected(NamedTuple):
+    """The policy to deploy: its method, its target, and whether a certificate says that the target is kept."""
+
+    method: str
+    target: float
+    certified: bool
+
+    @property
+    def name(self) -> str:
+        return f"{self.method}@{self.target:g}"
+
+
+def read_selected(tradeoff: Path, guarantees: Path) -> Selected:
+    """Return the selected policy of plots/tradeoff.csv; plots/guarantees.csv knows which are certified."""
+    table = read_table(tradeoff)
+    row = table[table["selected"].eq(True)].iloc[0]
+    method, target = str(row["method"]), float(row["target"])
+    claims = read_table(guarantees)
+    same = (claims["method"] == method) & (claims["target"] == target) & (claims["figure"] == "certified")
+    return Selected(method, target, bool(same.any()))

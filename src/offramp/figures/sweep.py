@@ -3,20 +3,21 @@
 import json
 from pathlib import Path
 
-from offramp.figures.style import COLOURS, COST_LABEL, figure, names_in, read_table
+from offramp.figures.style import COST_LABEL, figure, names_in, read_rows
+from offramp.policies.methods import BATCH, PER_EXIT, SHARED
 
 ACCURACY_LABEL = "accuracy on the test split"
 CUTOFF_LABEL = "shared entropy cutoff (nats)"
 RULES = {  # rule in plots/sweep.csv -> its colour, line and name
-    "threshold": (COLOURS["shared"], ".-", "sample by sample: its own entropy"),
-    "batch_mean": (COLOURS["per_exit"], "^--", "batches of {size:g}: mean entropy"),
-    "batch_max": (COLOURS["batch"], "v:", "batches of {size:g}: largest entropy"),
+    "threshold": (SHARED.colour, ".-", "sample by sample: its own entropy"),
+    "batch_mean": (PER_EXIT.colour, "^--", "batches of {size:g}: mean entropy"),
+    "batch_max": (BATCH.colour, "v:", "batches of {size:g}: largest entropy"),
 }
 
 
 def draw_sweep(folder: Path, table: Path, detail: Path) -> None:
     """Draw the three panels; `detail` is metrics/sweep.json, whose cutoff is marked in each, sample by sample."""
-    rows = read_table(table)
+    rows = read_rows(table)
     mark = json.loads(detail.read_text(encoding="utf-8"))
     panels = [
         ("mac_ratio", "accuracy", COST_LABEL, ACCURACY_LABEL),

@@ -7,16 +7,15 @@ from matplotlib.axes import Axes
 
 from offramp.figures.labels import Label, place_labels
 from offramp.figures.style import (
-    COLOURS,
     COST_LABEL,
-    DASHED,
-    LABELS,
-    MARKERS,
-    OTHER_COLOUR,
+    colour_of,
     figure,
+    label_of,
+    marker_of,
     names_in,
-    read_table,
+    read_rows,
 )
+from offramp.policies.methods import METHODS
 
 Point = dict[str, Any]
 COSTS = (0.01, 0.02, 0.05, 0.07, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 1.0, 1.2)
@@ -25,7 +24,7 @@ LINEAR = 0.002  # losses up to here share a linear scale, larger ones a logarith
 
 def draw_tradeoff(folder: Path, table: Path) -> None:
     """Draw accuracies of policies and baselines against cost; beside it the policies' losses, stretched where small."""
-    rows = read_table(table)
+    rows = read_rows(table)
     methods = names_in(rows, "method")
     with figure(folder, "tradeoff", 12, 6.4) as drawn:
         accuracy, loss = drawn.subplots(1, 2, width_ratios=(1, 1.15))
@@ -48,7 +47,7 @@ def draw_tradeoff(folder: Path, table: Path) -> None:
 
 def _is_full_network(policy: Point) -> bool:
     """Return whether an infeasible target left only the full network: nothing to compare."""
-    return bool(policy["feasible"] == "False" and policy["mac_ratio"] == 1)
+    return bool(policy["feasible"] is False and policy["mac_ratio"] == 1)
 
 
 def _scale(axes: Axes, policies: list[Point]) -> None:
@@ -71,9 +70,12 @@ def _scale(axes: Axes, policies: list[Point]) -> None:
 
 
 def _draw_method(axes: Axes, method: str, points: list[Point], measure: str) -> None:
-    colour, marker = COLOURS.get(method, OTHER_COLOUR), MARKERS.get(method, "o")
-    style = ":" if method == "static" else "--" if method in DASHED else "-" if len(points) > 1 else "none"
-    line = sorted((point for point in points if point["feasible"] != "False"), key=lambda point: point["mac_ratio"])
+    colour, marker, style = colour_of(method), marker_of(method), "-" if len(points) > 1 else "none"
+    if method == "static":
+        style = ":"
+    elif method in METHODS and METHODS[method].dashed:
+        style = "--"
+    line = sorted((point for point in points if point["feasible"] is not False), key=lambda point: point["mac_ratio"])
     axes.plot(
         [point["mac_ratio"] for point in line],
         [point[measure] for point in line],
@@ -83,18 +85,18 @@ def _draw_method(axes: Axes, method: str, points: list[Point], measure: str) -> 
         alpha=0.6,
     )
     for point in points:
-        face = "white" if point["feasible"] == "False" else colour
+        face = "white" if point["feasible"] is False else colour
         ends = (point[f"{measure}_low"], point[f"{measure}_high"])
         axes.vlines(point["mac_ratio"], *ends, color=colour, linewidth=0.7, alpha=0.7)
         axes.plot(point["mac_ratio"], point[measure], marker, color=colour, markerfacecolor=face, markersize=6)
-        if point["selected"] == "True":
+        if point["selected"] is True:
             axes.plot(point["mac_ratio"], point[measure], "o", color="black", markerfacecolor="none", markersize=14)
-    axes.plot([], [], marker, color=colour, linestyle=style, label=LABELS.get(method, method))
+    axes.plot([], [], marker, color=colour, linestyle=style, label=label_of(method))
 
 
 def _label(point: Point) -> Label:
-    colour = COLOURS.get(point["method"], OTHER_COLOUR)
+    colour = colour_of(point["method"])
     if point["exit"] is not None:
         return Label(point["mac_ratio"], point["accuracy"], point["exit"].removeprefix("exit_"), colour)
-    text = f"{point['target']:g}" + (" selected" if point["selected"] == "True" else "")
+    text = f"{point['target']:g}" + (" selected" if point["selected"] is True else "")
     return Label(point["mac_ratio"], point["loss"], text, colour)

@@ -7,7 +7,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogFormatter, MaxNLocator
 
-from offramp.figures.style import exit_colours, figure, names_in, read_table
+from offramp.figures.style import exit_colours, figure, names_in, read_rows
 
 MEASURES = {"loss": "cross-entropy (nats)", "accuracy": "accuracy"}
 TITLES = {
@@ -21,7 +21,7 @@ PHASE_TEXT: dict[str, Any] = {"fontsize": "small", "color": "0.3", "ha": "center
 
 
 def draw_training(folder: Path, table: Path) -> None:
-    rows = read_table(table)
+    rows = read_rows(table)
     phases = names_in(rows, "phase")
     with figure(folder, "training", 10, 3.8) as drawn:
         panels = drawn.subplots(1, len(MEASURES))

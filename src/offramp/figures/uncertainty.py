@@ -5,74 +5,49 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
-from numpy.typing import NDArray
 
-from offramp.figures.style import COLOURS, figure
-from offramp.outcomes import Outcomes
-from offramp.policies import Policies
-from offramp.scoring import CHANGE
-
-BINS = 40
-TAIL = 0.005  # share of samples on either side that the outermost bins of an unbounded score take in
-UNITS = {
-    "entropy": "entropy (nats)",
-    "least_confidence": "log-odds of a wrong answer, ln(1 − p₁) − ln p₁",
-    "margin": "margin, ln p₂ − ln p₁ (nats)",
-    "energy": "energy, −ln Σ exp(logits)",
-    CHANGE: "log-odds that the last exit answers otherwise",
-}
+from offramp.figures.style import COLOURS, Selected, figure
+from offramp.project.tables import read_table
+from offramp.scores.registry import score_named
 
 
-def draw_uncertainty(folder: Path, outcomes: Outcomes, policies: Policies) -> None:
+def draw_uncertainty(folder: Path, table: Path, selected: Selected) -> None:
     """Draw one histogram per exit of all test samples, with the selected policy's threshold where it has one."""
-    columns = min(3, outcomes.n_exits)
-    lines = math.ceil(outcomes.n_exits / columns)
-    score = policies.scoring.score
-    asked = outcomes.n_exits - 1 if score == CHANGE and outcomes.n_exits > 1 else outcomes.n_exits
-    edges = bin_edges(outcomes.uncertainty[:, :asked], score, len(outcomes.class_names))
+    rows = read_table(table)
+    exits = rows["exit"].unique().tolist()
+    score = score_named(str(rows["score"].iloc[0]))
+    columns = min(3, len(exits))
+    lines = math.ceil(len(exits) / columns)
     with figure(folder, "uncertainty", 3.6 * columns, 2.6 * lines + 0.4) as drawn:
-        for k, name in enumerate(outcomes.exits):
+        for k, name in enumerate(exits):
             axes = drawn.add_subplot(lines, columns, k + 1)
-            right = outcomes.correct[:, k]
-            axes.set_title(f"{name}: {right.mean():.3f} right")
-            if k < asked:
-                _draw_histogram(axes, outcomes.uncertainty[:, k], right, edges, policies.selected.thresholds[k])
+            bins = rows[rows["exit"] == name]
+            right, wrong = int(bins["right"].sum()), int(bins["wrong"].sum())
+            axes.set_title(f"{name}: {right / (right + wrong):.3f} right")
+            if bins["low"].notna().all():
+                _draw_histogram(axes, bins)
             else:
                 axes.set_axis_off()
-                axes.text(0.5, 0.5, "never asked:\ntakes whoever is left", ha="center", transform=axes.transAxes)
-        beyond = "" if score == "entropy" else "; the outermost bins hold what lies beyond them"
-        drawn.supxlabel(UNITS.get(score, score) + beyond, fontsize=9)
+                axes.text(0.5, 0.5, "no threshold: all remaining\nsamples exit", ha="center", transform=axes.transAxes)
+        beyond = "" if score.limits else "; the outermost bins include values beyond them"
+        drawn.axes[(lines - 1) * columns].set_xlabel(score.axis + beyond, loc="left")
         drawn.supylabel("test samples", fontsize=9)
-        drawn.legend(handles=_legend(drawn.axes), loc="outside upper right", ncols=3)
-        drawn.suptitle(f"Uncertainty of right and wrong answers, {policies.selected.name}", x=0.02, ha="left")
+        drawn.legend(handles=_legend(drawn.axes), loc="outside lower center", ncols=3)
+        drawn.suptitle(f"Uncertainty of right and wrong answers, {selected.name}", x=0.02, ha="left")
 
 
-def bin_edges(uncertainty: NDArray[np.float64], score: str, n_classes: int) -> NDArray[np.float64]:
-    """Return the edges of equal bins: all of 0 … ln(classes) for entropy, else all but the outermost samples."""
-    if score == "entropy":
-        low, high = 0.0, math.log(max(n_classes, 2))
-    else:
-        low, high = np.quantile(uncertainty, [TAIL, 1 - TAIL]).tolist()
-    return np.linspace(low, high if high > low else low + 1, BINS + 1)
-
-
-def _draw_histogram(
-    axes: Axes,
-    values: NDArray[np.float64],
-    right: NDArray[np.bool_],
-    edges: NDArray[np.float64],
-    threshold: float | None,
-) -> None:
-    """Draw right answers and, on top, wrong ones; values and a threshold beyond the edges go to the outermost bins."""
-    held = np.clip(values, edges[0], edges[-1])
-    counts_right, _ = np.histogram(held[right], edges)
-    counts, _ = np.histogram(held, edges)
-    axes.stairs(counts_right, edges, fill=True, color=COLOURS["right"], label="right")
-    axes.stairs(counts, edges, baseline=counts_right, fill=True, color=COLOURS["wrong"], label="wrong")
-    if threshold is not None and math.isfinite(threshold):
-        place = min(max(threshold, edges[0]), edges[-1])
-        axes.axvline(place, color="black", linestyle="--", linewidth=1, label="threshold: left of it they leave")
+def _draw_histogram(axes: Axes, bins: pd.DataFrame) -> None:
+    """Draw right answers and, on top, wrong ones; a threshold beyond the edges is drawn at the outermost one."""
+    edges = np.append(bins["low"].to_numpy(float), float(bins["high"].iloc[-1]))
+    right, wrong = bins["right"].to_numpy(), bins["wrong"].to_numpy()
+    axes.stairs(right, edges, fill=True, color=COLOURS["right"], label="right")
+    axes.stairs(right + wrong, edges, baseline=right, fill=True, color=COLOURS["wrong"], label="wrong")
+    threshold = bins["threshold"].iloc[0]
+    if pd.notna(threshold):
+        place = min(max(float(threshold), edges[0]), edges[-1])
+        axes.axvline(place, color="black", linestyle="--", linewidth=1, label="threshold: samples left of it exit")
     axes.set_yscale("log")
     axes.set_ylim(bottom=0.8)
     axes.minorticks_off()
@@ -80,8 +55,8 @@ def _draw_histogram(
 
 def _legend(panels: list[Axes]) -> list[Any]:
     """Return each kind of mark once: the first panel may have no threshold."""
-    found: dict[str, Any] = {}
+    marks: dict[str, Any] = {}
     for axes in panels:
         for handle, text in zip(*axes.get_legend_handles_labels(), strict=True):
-            found.setdefault(text, handle)
-    return list(found.values())
+            marks.setdefault(text, handle)
+    return list(marks.values())

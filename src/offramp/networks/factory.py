@@ -15,9 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from offramp.errors import InputError
 from offramp.networks.early_exit import EarlyExitNetwork
-from offramp.params.reading import PARAMS_FILE, read_yaml
+from offramp.project.declared import PARAMS_FILE
+from offramp.project.errors import InputError
+from offramp.project.yaml import read_yaml
 
 
 class FromFactory(EarlyExitNetwork):

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from offramp.networks.resnet import PoolLinear
+from offramp.networks.resnet18 import PoolLinear
 
 
 class TokenHead(nn.Module):

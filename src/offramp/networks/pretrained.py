@@ -1,25 +1,23 @@
 """ImageNet weights that torchvision publishes, as the starting point of training.
 
-A file is downloaded once into ~/.cache/offramp/weights and held against the digest in its name before it is read.
-Reading runs nothing: torch's restricted reader takes tensors alone.
+torchvision downloads a file once, here into ~/.cache/offramp/weights, and compares its sha256 with the digest in its
+name. It is read with `weights_only`, which loads tensors and runs no code of the file.
 """
 
-import hashlib
 import re
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
-from urllib.error import URLError
+from typing import Any
 
-import torch
-from torch import Tensor
+from torch import Tensor, hub
 
-from offramp.errors import InputError
-from offramp.networks.backbones import Backbone
-from offramp.networks.torchvision_import import torchvision
+from offramp.networks.torchvision import Backbone
+from offramp.project.errors import InputError
+from offramp.project.files import sha256
+from offramp.project.torchvision_import import torchvision
 
 FOLDER = Path("~/.cache/offramp/weights")
-DIGEST = re.compile(r"-([0-9a-f]{8,})\.pth$")  # the first digits of the sha256, at the end of a published name
 OLD_NAME = re.compile(r"^(.*denselayer\d+\.(?:norm|relu|conv))\.([12]\.)")  # of DenseNets, as they were published
 COUNTER = "num_batches_tracked"  # of batch norm, absent from old files; nothing depends on it
 SHOWN = 5  # names in a message
@@ -33,8 +31,8 @@ def load_pretrained(network: Backbone, folder: Path = FOLDER) -> list[str]:
     for images of another size gets its positions interpolated. Nothing has changed where it raises InputError: without
     a connection and without the file, for a file that is not the published one, or where none is published.
     """
-    url = torchvision().models.get_model_weights(network.backbone).DEFAULT.url
-    return load_published(network, read_published(url, folder.expanduser()))
+    weights = torchvision().models.get_model_weights(network.backbone).DEFAULT
+    return load_published(network, read_published(weights, folder.expanduser()))
 
 
 def load_published(network: Backbone, given: Mapping[str, Tensor]) -> list[str]:
@@ -56,35 +54,31 @@ def load_published(network: Backbone, given: Mapping[str, Tensor]) -> list[str]:
     return kept
 
 
-def read_published(url: str, folder: Path) -> dict[str, Tensor]:
-    """Return the state dict at a URL, whose file is kept in `folder`. Raises InputError as `load_pretrained` does."""
-    path = _file(url, folder)
+def read_published(weights: Any, folder: Path) -> dict[str, Tensor]:
+    """Return a state dict that torchvision publishes, whose file is kept in `folder`.
+
+    Raises InputError as `load_pretrained` does.
+    """
+    path = folder / weights.url.rpartition("/")[2]
+    _require_published(path)
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch has no class of its own for what it cannot read
+        content = weights.get_state_dict(
+            model_dir=str(folder), map_location="cpu", progress=False, check_hash=True, weights_only=True
+        )
+    except Exception as error:  # torch has no class of its own for what it cannot download or read
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"{path} is not a readable state dict: {reason}") from None
+        raise InputError(
+            f"{weights.url} could not be downloaded or read ({reason}); put it at {path} yourself, or set pretrained: "
+            "false"
+        ) from None
     return {OLD_NAME.sub(r"\1\2", name): tensor for name, tensor in content.items()}
 
 
-def _file(url: str, folder: Path) -> Path:
-    """Return the file of a URL, downloaded where it is not there yet, after comparing its digest."""
-    path = folder / url.rpartition("/")[2]
-    digest = DIGEST.search(path.name)
-    assert digest is not None, f"torchvision publishes names with a digest; this is {path.name}"
-    if not path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        try:
-            torch.hub.download_url_to_file(url, str(path), hash_prefix=digest[1], progress=False)
-        except (URLError, OSError, RuntimeError) as error:
-            raise InputError(
-                f"{url} could not be downloaded ({error}); put it at {path} yourself, or set pretrained: false"
-            ) from None
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if not found.startswith(digest[1]):
+def _require_published(path: Path) -> None:
+    """Raise InputError for a file that has another digest than its name says: torch compares it at download only."""
+    digest = hub.HASH_REGEX.search(path.name)
+    if digest and path.exists() and not (found := sha256(path)).startswith(digest[1]):
         raise InputError(f"{path} is not the file that was published: its sha256 is {found}; remove it")
-    return path
 
 
 def _interpolated(network: Backbone, given: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from offramp.networks.bag_of_features import BagOfFeatures, ExitClassifier
 from offramp.networks.early_exit import EarlyExitNetwork
-from offramp.networks.resnet import BasicBlock
+from offramp.networks.resnet18 import BasicBlock
 
 CHANNELS, BLOCKS, HORIZONS = (64, 128, 256, 512), (3, 4, 6, 3), (16, 8, 4, 2)  # of stages 1 to 4
 SMALLEST = 16

@@ -1,7 +1,7 @@
 """The runtime: policies applied to images, live, on two engines behind one interface.
 
-`live` is the loop, shared by all engines, `steps` what an engine gives it; `walking` is the loop of routes, which skip
-heads, `stops` where these may look; `walking.runtime_for` chooses between the two. `torch_engine` and `onnx_engine` are
-the engines; `exporting` and `graphs` make ONNX graphs of a network, `sessions` runs them. Importing this package alone
+`live` is the loop, shared by all engines; `live_routes` is the loop of routes, which skip heads, and its `runtime_for`
+chooses between the two; `policy_pieces` says which pieces of the network a policy runs. `engines` runs pieces and knows
+no policy, `int8` quantises, `bundle` exports, `latency` and `benchmark` take times. Importing this package alone
 imports none of torch, onnx and onnxruntime.
 """

@@ -7,19 +7,19 @@ stayed go on. Under rule `batch`, a batch is what the runtime is called with, wh
 
 import threading
 import time
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from offramp.policies import Decision, Threshold, leaves, parts_of
-from offramp.rules import Rule
-from offramp.runtime.steps import Engine, Output, Step, pieces
-from offramp.scoring import Scoring
+from offramp.policies.policy import Policy
+from offramp.policies.rules import Rule, leaves
+from offramp.runtime.engines.pieces import Engine, Output, Step, pieces
+from offramp.scores.scoring import Scoring
 
 if TYPE_CHECKING:
     from torch import Tensor
+
 
 Images = NDArray[np.uint8]  # (samples, height, width, channels)
 
@@ -61,22 +61,16 @@ class _Stage(NamedTuple):
 class Runtime:
     """A policy on an engine: call it with one batch of images at a time."""
 
-    def __init__(
-        self,
-        engine: Engine,
-        policy: Decision | Sequence[Threshold],
-        scoring: Scoring,
-        report_last: bool = False,
-    ) -> None:
-        """Prepare the steps of a policy; bare thresholds (exits,) are one of rule `threshold`.
+    def __init__(self, engine: Engine, policy: Policy, report_last: bool = False) -> None:
+        """Prepare the steps of a policy. Raises ValueError for one without a scoring.
 
-        `report_last` also computes the uncertainty of those who reach the last exit, which no decision needs.
+        `report_last` also computes the uncertainty of samples that reach the last exit, which no decision needs.
         """
-        thresholds, self._rule = parts_of(policy)
-        self._scoring = scoring
+        scoring, thresholds = policy.require_scoring(), policy.thresholds
+        self._rule, self._scoring = policy.rule, scoring
         self._one_at_a_time = threading.Lock()  # steps write into arrays of their own
         self._stages = []
-        for piece in pieces([threshold is not None for threshold in thresholds], scoring.change is not None):
+        for piece in pieces(policy.enabled, scoring.compares_exits):
             judged = piece.features or report_last
             step = engine.step(piece, scoring if judged else None)
             self._stages.append(_Stage(piece.end, step, thresholds[piece.end] if piece.features else None, judged))
@@ -85,7 +79,7 @@ class Runtime:
         """Return the answers of uint8 images (samples, height, width, channels) or of a torch tensor of such.
 
         An empty batch has none. The engine `torch` also takes float tensors, channels second, as the network expects
-        them. `keys` are for `offramp.runtime.walking`; nothing here depends on them. Calls from several threads wait
+        them. `keys` are for `live_routes`; nothing here depends on them. Calls from several threads wait
         for each other. Raises ValueError for an array of another type or shape.
         """
         del keys
@@ -202,7 +196,7 @@ class _Seen:
         if output.uncertainty is not None:
             return output.uncertainty
         assert output.logits is not None, "a step gives an uncertainty or logits"
-        if self._scoring.change is None:
+        if not self._scoring.compares_exits:
             return self._scoring.at_exit(k, output.logits)
         parts = [output.logits] if self._logits is None else [self._logits, output.logits]
         self._logits = np.concatenate(parts, axis=1)

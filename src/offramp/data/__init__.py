@@ -1,0 +1,1 @@
+"""Images: their sources, how they are read, and the prepared Parquet files."""

@@ -1,0 +1,1 @@
+"""How deep in the network an answer settles, where samples exit, and whether a smaller network is enough."""

@@ -1,0 +1,1 @@
+"""Predictive Exit: routes that skip heads, compared at equal accuracy from cached logits."""

@@ -1,0 +1,1 @@
+"""Helpers of the tests: small networks, caches, bundles and pipelines with known answers."""
