@@ -45,8 +45,7 @@ def _float32(params: Params) -> None:
     threads, chosen = params.compute.threads, params.benchmark
     policies = read_policies(FLOAT32.path(DEPLOYED))
     named = contestants(chosen.policies, policies)
-    folder = Path("data/logits_benchmark")
-    folder.mkdir(parents=True, exist_ok=True)  # DVC wants it, even where the main cache serves
+    folder = Path("data/logits_benchmark")  # filled again by every run: no output, so that a fresh clone can skip it
     cache = open_cache(Path("data/logits/test.parquet"))
     caches = Caches(cache, folder, provenance(chosen.engine))
     caches.require_fit(policies.exits)

@@ -7,11 +7,9 @@ quantisation loses against float32.
 from pathlib import Path
 
 from offramp.data.prepared import difficulty_of, read_split
-from offramp.evaluation.figure_tables import write_gallery, write_uncertainty
 from offramp.evaluation.int8 import Replayed, compare_precision, describe_comparison
-from offramp.evaluation.results import describe, evaluate_policies, read_test, write_tables
-from offramp.evaluation.summary import summarise
-from offramp.evaluation.tables import write_difficulty
+from offramp.evaluation.results import describe, evaluate_policies, read_test, summarise, write_tables
+from offramp.evaluation.tables import write_difficulty, write_gallery, write_uncertainty
 from offramp.policies.costs import Costs, read_costs
 from offramp.policies.file import read_policies
 from offramp.policies.outcomes import Outcomes

@@ -2,12 +2,13 @@
 
 from pathlib import Path
 
-from offramp.project.host import write_host
+from offramp.project.files import write_json
+from offramp.project.host import describe
 from offramp.project.stage import run
 
 
 def main() -> None:
-    write_host(Path("metrics/host.json"))
+    write_json(Path("metrics/host.json"), describe())
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from offramp.calibration.shared import batch, shared
 from offramp.check import recheck, recheck_fresh
 from offramp.evaluation.comparison import Comparison, joined
 from offramp.evaluation.int8 import Replayed, compare_precision
-from offramp.evaluation.results import evaluate, evaluate_policies
+from offramp.evaluation.results import evaluate_policies
 from offramp.evaluation.tables import accuracy_of, full_replay
 from offramp.policies.costs import from_parts, write_costs
 from offramp.policies.file import read_policies, rule_from_json, write_policies
@@ -27,6 +27,10 @@ from offramp.project.errors import InputError
 from offramp.scores.scoring import Scoring
 
 INF = math.inf
+
+
+def evaluate(*case):
+    return evaluate_policies(*case).evaluation
 
 
 def policy_of(size, reduce, tolerance, enabled=(1, 1, 1)):

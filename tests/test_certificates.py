@@ -10,9 +10,17 @@ from scipy.optimize import minimize_scalar
 from experiments.certificates.planted import hoeffding_bentkus
 from experiments.certificates.size import Cell, rejection_region, size
 from offramp.policies.costs import from_parts
-from offramp.statistics import paired_test as paired
-from offramp.statistics.binomial_test import accuracy_lower_bound, accuracy_p_value
-from offramp.statistics.paired_test import ORDERS, TOLERANCE, Region, discordance_interval, p_value, probability
+from offramp.statistics import exact_tests as paired
+from offramp.statistics.exact_tests import (
+    ORDERS,
+    TOLERANCE,
+    Region,
+    accuracy_lower_bound,
+    accuracy_p_value,
+    discordance_interval,
+    p_value,
+    probability,
+)
 
 CLASS_NETWORK = SHARED / "branchynet-cifar10-test-logits.parquet"
 COSTS = from_parts("macs", [10, 20, 30, 40], [4, 3, 2, 1])

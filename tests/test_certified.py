@@ -18,7 +18,7 @@ from offramp.policies.methods import METHODS
 from offramp.policies.policy import full_network
 from offramp.policies.replay import replay
 from offramp.scores.scoring import Scoring
-from offramp.statistics.binomial_test import accuracy_lower_bound
+from offramp.statistics.exact_tests import accuracy_lower_bound
 
 COSTS = from_parts("macs", [5, 5, 5], [1, 1, 1])
 

@@ -20,8 +20,7 @@ from offramp.policies.outcomes import read_outcomes
 from offramp.policies.policy import Policy, full_network
 from offramp.policies.replay import replay
 from offramp.scores.scoring import Scoring
-from offramp.statistics.binomial_test import accuracy_p_value
-from offramp.statistics.paired_test import GAMMA, p_value
+from offramp.statistics.exact_tests import GAMMA, accuracy_p_value, p_value
 
 CLASS_NETWORK = SHARED / "branchynet-cifar10-test-logits.parquet"
 COSTS = from_parts("macs", [10, 20, 30, 40], [4, 3, 2, 1])

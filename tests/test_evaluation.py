@@ -11,7 +11,7 @@ from conftest import make_outcomes, random_logits, random_outcomes
 from offramp.cache.writing import write_logits
 from offramp.calibration import calibrate
 from offramp.calibration.settings import Settings
-from offramp.evaluation.results import describe, evaluate, evaluate_policies, read_test, write_tables
+from offramp.evaluation.results import describe, evaluate_policies, read_test, write_tables
 from offramp.evaluation.tables import write_difficulty
 from offramp.policies.costs import from_parts
 from offramp.policies.file import read_policies, write_policies
@@ -52,6 +52,10 @@ KEYS = [
     "against_selected",
     "exits",
 ]
+
+
+def evaluate(*case):
+    return evaluate_policies(*case).evaluation
 
 
 def calibrated(outcomes, costs, wanted, selected):

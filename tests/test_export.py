@@ -78,7 +78,7 @@ def test_the_python_lines_of_a_bundles_readme_run(project, capsys):
     [
         (["--policy", "nope"], "there is no policy 'nope'; known: selected, full, cutoff@X, shared@0.9"),
         (["--policy", "full", "--policies", "none.json"], "there is no policies file none.json"),
-        (["--policy", "full", "--model", "none.onnx"], "there is no none.onnx; `dvc repro export`"),
+        (["--policy", "full", "--model", "none.onnx"], "there is no none.onnx; `dvc repro -P`"),
         (["--policy", "full", "--model", "none.safetensors"], "there is no none.safetensors; run `dvc repro train`"),
         (["--policy", "full", "--model", "policies.json"], "takes a network as .safetensors or .onnx"),
         (["--policy", "full", "--out", "."], "is no bundle"),

@@ -12,9 +12,8 @@ from offramp.policies.outcomes import read_outcomes
 from offramp.policies.replay import costs_under
 from offramp.project.errors import InputError
 from offramp.scores.change import Change, change_features, fit_change
-from offramp.scores.fitting import fit_scoring, tune_logits
+from offramp.scores.fitting import COLDEST, HOTTEST, fit_scoring, fit_temperature, tune_logits
 from offramp.scores.scoring import Scoring
-from offramp.scores.temperature import COLDEST, HOTTEST, fit_temperature
 
 
 def negative_log_likelihood(logits, label, temperature):

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize_scalar
 
+from offramp.statistics.exact_tests import score_statistic
 from offramp.statistics.intervals import paired_loss, simultaneous, wilson
-from offramp.statistics.paired_test import score_statistic
 
 
 def test_wilson_solves_its_own_equation():

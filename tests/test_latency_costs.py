@@ -8,13 +8,17 @@ import pytest
 from cases.latency import BATCH_1, DEAR, EXITS, HEAD, SEGMENT, WANTED, entry_of, latency, settings
 
 from offramp.calibration import calibrate_cache
-from offramp.evaluation.results import evaluate, read_test
+from offramp.evaluation.results import evaluate_policies, read_test
 from offramp.policies.costs import LatencyRow, read_costs
 from offramp.policies.file import read_policies, write_policies
 from offramp.policies.policy import Policies, Policy, exits_taken
 from offramp.policies.text import describe
 from offramp.project.errors import InputError
 from offramp.scores.scoring import Scoring
+
+
+def evaluate(*case):
+    return evaluate_policies(*case).evaluation
 
 
 @pytest.fixture
@@ -90,7 +94,7 @@ def test_an_unknown_unit_and_a_missing_latency_file_are_refused(tmp_path):
     (tmp_path / "c.json").write_text(json.dumps({"unit": "joule", "exits": {"exit_1": {"cumulative": 1}}, "full": 1}))
     with pytest.raises(InputError, match="unit is 'joule', not macs or ms"):
         read_costs(tmp_path / "c.json")
-    with pytest.raises(InputError, match=r"`dvc repro latency` writes metrics/latency\.json"):
+    with pytest.raises(InputError, match=r"`dvc repro -P` writes metrics/latency\.json"):
         read_costs(tmp_path / "latency.json", BATCH_1)
 
 

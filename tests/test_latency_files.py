@@ -168,5 +168,5 @@ def test_rows_of_latency_are_read_by_batch_size_and_another_engine_has_none(tmp_
     assert list(read_times(path, "onnx")) == [4, 16]
     assert read_times(path, "onnx")[4].full == 4.0
     assert read_times(path, "torch") == {}
-    with pytest.raises(InputError, match="`dvc repro latency` writes it"):
+    with pytest.raises(InputError, match="`dvc repro -P` writes it"):
         read_times(tmp_path / "none.json", "onnx")

@@ -132,9 +132,9 @@ def test_a_missing_section_is_named(params_file):
 
 
 def test_exponents_without_a_point_are_numbers(params_file):
-    text = params_file.read_text().replace("learning_rate: 0.003", "learning_rate: 3e-3")
+    text = params_file.read_text().replace("learning_rate: 0.004", "learning_rate: 4e-3")
     params_file.write_text(text)
-    assert read_project(params_file).train.learning_rate == 0.003
+    assert read_project(params_file).train.learning_rate == 0.004
 
 
 def test_yaml_is_read_as_dvc_reads_it(params_file):

@@ -14,7 +14,7 @@ from offramp.calibration.planning import Plan, certifiable_loss, fewest_rows, po
 from offramp.commands.plan import describe
 from offramp.figures.planning import draw_plan
 from offramp.project.errors import InputError
-from offramp.statistics.paired_test import p_value
+from offramp.statistics.exact_tests import p_value
 
 
 def exact_power(n, max_loss, delta, discordance, losses) -> list[float]:

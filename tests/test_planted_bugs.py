@@ -30,7 +30,7 @@ from offramp.policies.costs import from_parts
 from offramp.policies.file import write_policies
 from offramp.policies.policy import Policy
 from offramp.scores import fitting
-from offramp.statistics.binomial_test import accuracy_p_value
+from offramp.statistics.exact_tests import accuracy_p_value
 
 COSTS = from_parts("macs", [10] * 5, [1] * 5)
 SIZES = {

@@ -215,7 +215,9 @@ def test_quantising_says_nothing_and_leaves_the_graph_as_it_was(graph, images, c
 
 
 def test_the_engine_opens_by_name(tmp_path, quantised, images):
-    with pytest.raises(InputError, match=r"there is no .*network_int8\.onnx; run `dvc repro quantise`"):
+    with pytest.raises(
+        InputError, match=r"there is no .*network_int8\.onnx; run `dvc repro deployment/dvc\.yaml:quantise`"
+    ):
         open_engine("onnx_int8", 2, "cpu", tmp_path)
     onnx.save(quantised, tmp_path / "network_int8.onnx")
     engine = open_engine("onnx_int8", 2, "cpu", tmp_path)

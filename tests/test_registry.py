@@ -12,8 +12,8 @@ from offramp.cache.reading import open_cache
 from offramp.cache.writing import write_logits
 from offramp.calibration.methods import CALIBRATORS
 from offramp.commands.main import main
-from offramp.evaluation.figure_tables import write_uncertainty
 from offramp.evaluation.results import evaluate_policies, read_test, write_tables
+from offramp.evaluation.tables import write_uncertainty
 from offramp.figures.exits import draw_exits
 from offramp.figures.guarantees import draw_guarantees
 from offramp.figures.style import label_of, read_selected

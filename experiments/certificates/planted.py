@@ -16,7 +16,7 @@ from offramp.calibration.certificates import claims
 from offramp.calibration.certificates.sequence import TestSequence
 from offramp.calibration.problem import Problem
 from offramp.policies.policy import Policy
-from offramp.statistics.paired_test import p_value, score_statistic
+from offramp.statistics.exact_tests import p_value, score_statistic
 
 
 @contextmanager

@@ -42,7 +42,7 @@ from offramp.policies.policy import Policy, Thresholds, full_network
 from offramp.policies.replay import costs_under
 from offramp.scores.change import CHANGE, fit_change
 from offramp.scores.scoring import Scoring
-from offramp.statistics.paired_test import GAMMA
+from offramp.statistics.exact_tests import GAMMA
 
 SEED = 20260
 RUNS = 400

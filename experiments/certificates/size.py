@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.stats import binom
 
 from experiments.certificates.harness import about, read_options, run_all, save
-from offramp.statistics.paired_test import GAMMA, p_value
+from offramp.statistics.exact_tests import GAMMA, p_value
 
 LARGEST_Q = {200: 1.0, 1000: 0.2, 5000: 0.1}  # per n; a policy worth certifying changes fewer answers
 LOSSES = (0.005, 0.01, 0.02)

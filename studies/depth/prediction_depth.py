@@ -121,7 +121,7 @@ def rows_of(outcomes: Outcomes, sample: NDArray[np.int64]) -> NDArray[np.intp]:
     absent = sample[outcomes.sample[rows] != sample]
     if len(absent):
         raise InputError(
-            f"sample {absent[0]} was probed and is not in the test logits; run `dvc repro probes logits@test`"
+            f"sample {absent[0]} was probed and is not in the test logits; run `dvc repro studies/depth/dvc.yaml:probe`"
         )
     return rows
 

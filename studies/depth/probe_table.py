@@ -45,7 +45,7 @@ def read_probes(path: Path, exits: list[str]) -> ProbeTable:
     try:
         content = pq.read_table(path)
     except FileNotFoundError:
-        raise InputError(f"there is no {path}; run `dvc repro probes`") from None
+        raise InputError(f"there is no {path}; run `dvc repro studies/depth/dvc.yaml:probe`") from None
     except (pa.ArrowInvalid, OSError) as error:
         raise InputError(f"{path} is not a readable Parquet file: {' '.join(str(error).split())}") from None
     columns = ["sample", "answer", *exits]
@@ -53,7 +53,7 @@ def read_probes(path: Path, exits: list[str]) -> ProbeTable:
     if content.schema.names != columns or b"offramp" not in metadata:
         raise InputError(
             f"{path} must have the columns {', '.join(columns)}; it has {', '.join(content.schema.names)}: "
-            "run `dvc repro probes`"
+            "run `dvc repro studies/depth/dvc.yaml:probe`"
         )
     about = json.loads(metadata[b"offramp"])
     votes = np.stack([content.column(name).to_numpy() for name in exits], axis=1)

@@ -17,8 +17,7 @@ from offramp.calibration.certificates.sequence import Step
 from offramp.calibration.planning import POWER, rows_needed
 from offramp.calibration.problem import Problem
 from offramp.policies.policy import Policy
-from offramp.statistics.binomial_test import accuracy_lower_bound
-from offramp.statistics.paired_test import GAMMA, p_value
+from offramp.statistics.exact_tests import GAMMA, accuracy_lower_bound, p_value
 
 
 def certified(problem: Problem, max_loss: float) -> Policy:

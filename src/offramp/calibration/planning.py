@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.special import gammaln, ndtri
 
 from offramp.project.errors import InputError
-from offramp.statistics import paired_test as paired
+from offramp.statistics import exact_tests as paired
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

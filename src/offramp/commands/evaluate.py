@@ -28,14 +28,17 @@ def add_reliability(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Replay the policies; of a latency file the row they were chosen for counts, else the documented default."""
-    from offramp.evaluation.results import describe, read_test, write_evaluation
+    from offramp.evaluation.results import describe, evaluate_policies, read_test
     from offramp.policies.costs import LatencyRow, read_costs
     from offramp.policies.file import read_policies
+    from offramp.project.files import DIGITS, write_json
 
     policies = read_policies(options.policies)
     costs = read_costs(options.costs, policies.cost_row or LatencyRow())
     outcomes = read_test(options.test, policies, costs)
-    print(describe(policies, write_evaluation(options.out, policies, outcomes, costs)))
+    evaluation = evaluate_policies(policies, outcomes, costs).evaluation
+    write_json(options.out, evaluation, digits=DIGITS)
+    print(describe(policies, evaluation))
     if costs.row is not None:
         default = "" if policies.cost_row else " (the default row: the policies name none)"
         print(f"times of {costs.row}, from {options.costs}{default}")

@@ -51,9 +51,8 @@ def keys() -> str:
 
 
 def _entry(key: str, text: str) -> str:
-    return fill(
-        text, 116, initial_indent=f"  {key}".ljust(len(INDENT)), subsequent_indent=INDENT, break_on_hyphens=False
-    )
+    first = f"  {key}".ljust(len(INDENT))
+    return fill(text, 116, initial_indent=first, subsequent_indent=INDENT, break_on_hyphens=False)
 
 
 def add_command(commands: Any, name: str, purpose: str, epilog: str = "") -> argparse.ArgumentParser:

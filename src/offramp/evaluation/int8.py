@@ -77,7 +77,7 @@ def _in_order(outcomes: Outcomes, like: Outcomes) -> Outcomes:
     if outcomes.exits != like.exits or not np.array_equal(outcomes.sample[mine], like.sample[its]):
         raise InputError(
             "data/logits and data/logits_int8 hold other samples or exits; both must be of one test split: "
-            "run `dvc repro evaluate_int8`"
+            "run `dvc repro -P`"
         )
     rows = np.empty_like(mine)
     rows[its] = mine

@@ -1,4 +1,4 @@
-"""From policies to metrics/evaluation.json and the tables: each policy is replayed once and all rows come from that."""
+"""From policies to metrics/evaluation.json, its summary and the tables: each policy is replayed once for them all."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +16,6 @@ from offramp.policies.policy import Policies, Policy
 from offramp.policies.replay import Replay, costs_under, read_for, replay, require_same_exits
 from offramp.policies.text import beta
 from offramp.project.errors import InputError
-from offramp.project.files import write_json
 from offramp.project.tables import write_table
 
 KEY = ["method", "target"]
@@ -103,22 +102,11 @@ def evaluate_policies(content: Policies, outcomes: Outcomes, costs: Costs) -> Re
     return report
 
 
-def evaluate(content: Policies, outcomes: Outcomes, costs: Costs) -> dict[str, Any]:
-    """Return metrics/evaluation.json: the full network, then method by method and target by target."""
-    return evaluate_policies(content, outcomes, costs).evaluation
-
-
-def write_evaluation(path: Path, content: Policies, outcomes: Outcomes, costs: Costs) -> dict[str, Any]:
-    result = evaluate(content, outcomes, costs)
-    write_json(path, result, digits=6)
-    return result
-
-
 def write_tables(folder: Path, report: Report) -> None:
     """Write tradeoff.csv (accuracy against cost), exits.csv, classes.csv and guarantees.csv (promised and measured).
 
-    In tradeoff.csv every policy stands next to the full network, `static` exits and the `oracle`; a policy's intervals
-    in classes.csv hold for all classes together.
+    In tradeoff.csv policies stand next to the full network, `static` exits and the `oracle`; in classes.csv a policy's
+    intervals hold for all classes together.
     """
     for name, columns in TABLES.items():
         write_table(folder / f"{name}.csv", columns, getattr(report, name))
@@ -199,3 +187,31 @@ def _line(entry: Row, key: str, words: str) -> str:
 
 def _with_interval(entry: Row, key: str) -> str:
     return f"{entry[key]:.4f} ({entry[f'{key}_low']:.4f} to {entry[f'{key}_high']:.4f})"
+
+
+DEPLOYED = ("accuracy", "loss", "loss_low", "loss_high", "certified_loss", "mac_ratio", "speedup")
+POLICY = ("accuracy", "mac_ratio")
+
+
+def summarise(content: Policies, evaluation: dict[str, Any], outcomes: Outcomes) -> dict[str, Any]:
+    """Return metrics/summary.json: full network, deployed policy, every method and target, and each exit, on test.
+
+    An exit's accuracy is over all samples; where costs are times, `mac_ratio` is left out.
+    """
+    deployed = evaluation[content.selected.method][f"{content.selected.target:g}"]
+    policies = {
+        method: {target: _of(entry, POLICY) for target, entry in entries.items()}
+        for method, entries in evaluation.items()
+        if method != "full"
+    }
+    accuracy = outcomes.correct.mean(axis=0).tolist()
+    return {
+        "full": evaluation["full"],
+        "deployed": _of(deployed, DEPLOYED),
+        "policies": policies,
+        "exits": {name: {"accuracy": value} for name, value in zip(outcomes.exits, accuracy, strict=True)},
+    }
+
+
+def _of(entry: dict[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
+    return {key: entry[key] for key in keys if key in entry}

@@ -131,8 +131,8 @@ def read_costs(path: Path, row: LatencyRow | None = None) -> Costs:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        stage = "latency" if path.stem == "latency" else "costs"
-        raise InputError(f"there is no costs file {path}; `dvc repro {stage}` writes metrics/{stage}.json") from None
+        kind = "latency" if path.stem == "latency" else "costs"
+        raise InputError(f"there is no costs file {path}; `dvc repro -P` writes metrics/{kind}.json") from None
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path} is not readable JSON: {error}") from None
     if _is_latency(content):

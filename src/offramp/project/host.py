@@ -11,8 +11,6 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from offramp.project.files import write_json
-
 PACKAGES = ("torch", "onnxruntime", "numpy", "pyarrow", "pillow", "scipy", "dvc")
 
 
@@ -27,10 +25,6 @@ def describe() -> dict[str, object]:
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in PACKAGES},
     }
-
-
-def write_host(path: Path) -> None:
-    write_json(path, describe())
 
 
 def summary(host: dict[str, object]) -> str:

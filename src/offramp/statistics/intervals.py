@@ -6,7 +6,7 @@ from functools import lru_cache
 from scipy.optimize import brentq
 from scipy.special import ndtri
 
-from offramp.statistics.paired_test import score_statistic
+from offramp.statistics.exact_tests import score_statistic
 
 LEVEL = 0.95
 

@@ -14,8 +14,7 @@ from offramp.calibration.certificates.sequence import Step
 from offramp.calibration.folds import Certify
 from offramp.policies.policy import Policy
 from offramp.policies.replay import exits_of
-from offramp.statistics.binomial_test import accuracy_p_value
-from offramp.statistics.paired_test import p_value
+from offramp.statistics.exact_tests import accuracy_p_value, p_value
 
 
 class Claim(Protocol):

@@ -35,6 +35,10 @@ class Examples:
             return self
         return type(self)(self.images.to(device), self.labels.to(device))
 
+    def first(self, n: int) -> Self:
+        """Return the first `n` examples, all where there are fewer."""
+        return type(self)(self.images[:n], self.labels[:n])
+
     @property
     def device(self) -> torch.device:
         """Where the examples are; row numbers that are there too are not copied at every step."""

@@ -23,12 +23,12 @@ class Train(Section):
     """`train`: what is trained in which order, and the optimisation of the weighted sum of the cross-entropies."""
 
     mode: Literal["joint", "two_phase", "heads_only"] = "joint"
-    epochs: PositiveInt = 8
+    epochs: PositiveInt = 6
     backbone_epochs: PositiveInt = 8
     freeze_backbone: bool = True
     batch_size: Annotated[int, Field(ge=2)] = 64
     optimiser: Literal["adamw", "adam", "sgd"] = "adamw"
-    learning_rate: Annotated[float, Field(gt=0, le=1)] = 0.003
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 0.004
     schedule: Literal["one_cycle", "cosine", "constant"] = "one_cycle"
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.01

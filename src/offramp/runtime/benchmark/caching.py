@@ -61,7 +61,7 @@ class Caches:
             if theirs != ours:
                 raise InputError(
                     f"{self.main.path} says {key} {theirs:.12}, and what would run live is {ours:.12}; "
-                    "`dvc repro benchmark` makes them of one"
+                    "`dvc repro deployment/dvc.yaml:benchmark` makes them of one"
                 )
 
     def of_main(self, pictures: Pictures) -> Logits:
@@ -111,6 +111,6 @@ def logits_of(cache: LogitCache, sample: NDArray[np.int64]) -> Logits:
         found[place[wanted]] = True
     if logits is None or not found.all():
         raise InputError(
-            f"{cache.path} has no sample {sample[~found][0]}, which the images have; `dvc repro logits` fills it anew"
+            f"{cache.path} has no sample {sample[~found][0]}, which the images have; `dvc repro logits` writes it again"
         )
     return logits

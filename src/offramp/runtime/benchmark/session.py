@@ -77,7 +77,7 @@ def read_times(path: Path, engine: str) -> dict[int, Costs]:
     try:
         table = json.loads(path.read_text(encoding="utf-8")).get(engine, {})
     except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read ({error}); `dvc repro latency` writes it") from None
+        raise InputError(f"{path} cannot be read ({error}); `dvc repro -P` writes it") from None
     sizes = [int(name.removeprefix("batch_")) for name in table]
     return {size: read_costs(path, LatencyRow(engine, size)) for size in sorted(sizes)}
 
@@ -108,7 +108,7 @@ def _require_same_exits(setting: Setting, n_exits: int) -> None:
     for file, costs in (("costs.json", setting.macs), *(("latency.json", costs) for costs in setting.times.values())):
         if costs.n_exits != n_exits:
             raise InputError(
-                f"{file} has {costs.n_exits} exits, the policies are for {n_exits}; `dvc repro` makes it anew"
+                f"{file} has {costs.n_exits} exits, the policies are for {n_exits}; `dvc repro -P` writes it again"
             )
 
 

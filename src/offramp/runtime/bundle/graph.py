@@ -81,7 +81,7 @@ def _read_onnx(path: Path) -> ModelProto:
     try:
         model = load_model_from_string(path.read_bytes())
     except FileNotFoundError:
-        raise InputError(f"there is no {path}; `dvc repro export` writes models/network.onnx") from None
+        raise InputError(f"there is no {path}; `dvc repro -P` writes models/network.onnx") from None
     except Exception as error:  # protobuf has an error of its own for what is not ONNX
         raise InputError(f"{path} is not a readable ONNX file: {error}") from None
     if any(weight.data_location == TensorProto.EXTERNAL for weight in model.graph.initializer):
@@ -92,7 +92,7 @@ def _read_onnx(path: Path) -> ModelProto:
 def _about(model: ModelProto, path: Path) -> About:
     texts = [entry.value for entry in model.metadata_props if entry.key == METADATA]
     if not texts:
-        raise InputError(f"{path} does not say which network it holds; give the one that `dvc repro export` writes")
+        raise InputError(f"{path} does not say which network it holds; `dvc repro -P` writes one that does")
     try:
         about = About.model_validate(json.loads(texts[0]))
     except (ValidationError, ValueError, RecursionError) as error:

@@ -48,9 +48,9 @@ def open_graph(name: str, folder: Path = MODELS) -> Any:
     try:
         return onnx.load(path)
     except FileNotFoundError:
-        raise InputError(f"there is no {path}; run `dvc repro {stage}`") from None
+        raise InputError(f"there is no {path}; run `dvc repro deployment/dvc.yaml:{stage}`") from None
     except (DecodeError, OSError) as error:
-        raise InputError(f"{path} is not a readable ONNX file: {error}; run `dvc repro {stage}`") from None
+        raise InputError(f"{path} is not a readable ONNX file: {error}; run `dvc repro -P`") from None
 
 
 def graph_description(name: str, folder: Path = MODELS) -> dict[str, Any]:

@@ -1,9 +1,10 @@
-"""The exact paired test: is the accuracy lost against the full network really below `max_loss`?
+"""Exact tests: of an accuracy (binomial) and of the accuracy lost against the full network (paired).
 
-On n rows the policy damaged some answers (right in the full network, wrong early: D = +1) and rescued others (D = −1).
-The hypothesis to reject is E[D] >= max_loss. What is unknown besides is q = P(D ≠ 0); the p-value is the largest
-probability, over a confidence interval of level 1 − gamma for q, of tables at least as extreme as the one seen, plus
-gamma (Berger & Boos 1994). It is at most alpha with probability at most alpha, for every n, q and alpha.
+The paired one asks whether that is really below `max_loss`. On n rows the policy damaged some answers (right in the
+full network, wrong early: D = +1) and rescued others (D = −1). The hypothesis to reject is E[D] >= max_loss. What is
+unknown besides is q = P(D ≠ 0); the p-value is the largest probability, over a confidence interval of level 1 − gamma
+for q, of tables at least as extreme as the one seen, plus gamma (Berger & Boos 1994). It is at most alpha with
+probability at most alpha, for every n, q and alpha.
 
 Tables are ordered by the restricted score statistic (`score`: Hsueh, Liu & Chen 2001; more powerful) or by
 damaged − rescued alone (`difference`). For each number of changed answers both orders reject small damage, so the worst
@@ -17,7 +18,7 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import betainc, betaincinv, gammaln
+from scipy.special import bdtr, betainc, betaincinv, gammaln
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -226,3 +227,23 @@ def _binomial(n: int, count: Ints, q: float) -> Floats:
         return np.where(count == n, 1.0, 0.0)
     choose = gammaln(n + 1) - gammaln(count + 1) - gammaln(n - count + 1)
     return np.exp(choose + count * np.log(q) + (n - count) * np.log1p(-q))
+
+
+def accuracy_p_value(correct: int, total: int, target: float) -> float:
+    """Return the p-value of "the accuracy is below `target`": P(at most the wrong answers seen) at accuracy `target`.
+
+    1.0 when `total` is 0. Raises ValueError for impossible counts.
+    """
+    if not 0 <= correct <= total:
+        raise ValueError(f"{correct} correct of {total} is impossible")
+    if total == 0:
+        return 1.0
+    return float(bdtr(total - correct, total, 1 - target))
+
+
+def accuracy_lower_bound(correct: int, total: int, delta: float) -> float:
+    """Return the Clopper–Pearson lower bound of an accuracy, wrong with probability at most `delta`.
+
+    0.0 when `correct` is 0.
+    """
+    return 0.0 if correct == 0 else float(betaincinv(correct, total - correct + 1, delta))
