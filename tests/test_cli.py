@@ -242,8 +242,10 @@ def test_more_that_does_not_fit_is_one_line_and_status_2(project, capsys, argume
 def test_an_interruption_is_one_line_and_status_130(tmp_path):
     """The command waits for a pipe that nobody writes to."""
     os.mkfifo(tmp_path / "p.json")
-    code = "import sys; from offramp.commands.main import main; print('started', flush=True)"
-    code += "; sys.exit(main(['check', 'p.json']))"
+    code = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)"  # ignored by a shell's `&`
+    code += (
+        "; from offramp.commands.main import main; print('started', flush=True); sys.exit(main(['check', 'p.json']))"
+    )
     with subprocess.Popen(
         [sys.executable, "-c", code], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
