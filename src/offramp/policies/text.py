@@ -1,4 +1,4 @@
-"""Policies in words: a line each, for whoever calibrates."""
+"""Policies in words, a line each: what `calibrate` and `check` print."""
 
 import math
 
@@ -20,7 +20,7 @@ def describe(content: Policies) -> str:
 
 
 def _figures(policy: Policy, costs: Costs | None) -> str:
-    """Return rule and in-sample figures in words; somebody's file, or one without every label, may lack figures."""
+    """Return rule and in-sample figures in words; a foreign file, or one without every label, may lack figures."""
     validation, rule = policy.validation, f", {policy.rule.words}" if policy.rule.words else ""
     ratio, words = ("mac_ratio", "of the full cost") if costs is None else (costs.ratio, costs.of_full)
     if ratio not in validation:

@@ -93,7 +93,7 @@ EXACT = ("target", "threshold", "thresholds", "temperature", "cutoff", "beta", "
 
 
 def significant(value: float, digits: int = DIGITS) -> float:
-    """Return a finite or infinite float to so many significant digits."""
+    """Return a float, finite or infinite, rounded to `digits` significant digits."""
     return float(f"{value:.{digits}g}")
 
 

@@ -24,7 +24,7 @@ def write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, 
 
 
 def read_table(path: Path, text: Sequence[str] = ()) -> pd.DataFrame:
-    """Return a table of ours; an empty cell is missing (NaN). Columns in `text` are words: a class may be called 7."""
+    """Return a table; an empty cell is missing (NaN). Columns in `text` are words: a class may be called 7."""
     return pd.read_csv(path, dtype=dict.fromkeys(text, str), keep_default_na=False, na_values=[""])
 
 

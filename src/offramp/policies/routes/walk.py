@@ -2,7 +2,7 @@
 
 A `Route` decides from what one exit shows, and from nothing else: `decide` is called by `walk`, for outcomes, and by
 `Decider`, for the runtime, so that both do the same. Between an exit and the next that is looked at no head runs.
-Exits count from 0; the last one is the final classifier and takes whoever arrives there. A walk costs the trunk up to
+Exits count from 0; the last one is the final classifier and takes all that arrive there. A walk costs the trunk up to
 where the sample leaves, every head it ran and every forecast it was given: additions of a forecast are MACs, one each.
 """
 
